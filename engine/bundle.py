@@ -1,0 +1,223 @@
+"""The bundle: a folder with everything that annotation needs, each file under its sha256."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engine.annotators import REGISTRY
+from engine.cut import Cut
+from engine.embed import Compute, backbone
+from engine.errors import BundleError
+from engine.fusion import Fusion
+from engine.image import DecodeLimits, Geometry
+from engine.recipe import Annotator
+from engine.thumbnails import Thumbnails
+from engine.vocab import Vocabulary, check_digest
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneEntry(_Part):
+    """Which weights the embeddings come from, and what is done to a picture before them."""
+
+    name: str
+    weights_sha256: str
+    geometry: Geometry
+    compute: Compute
+
+
+class Manifest(_Part):
+    """What a bundle is made of, and what it was made from.
+
+    Attributes:
+        annotators: name in the bundle -> kind in the registry.
+        fingerprints: sha256 of the corpus (ids, tags, embeddings) and of the configuration.
+        metrics: figures on the validation part, by annotator and for the fusion ('fused').
+        notes: what a user should know of the fit.
+        files: path in the bundle -> sha256.
+    """
+
+    format: int = FORMAT
+    vocabulary: str
+    backbone: BackboneEntry
+    limits: DecodeLimits
+    annotators: dict[str, str]
+    fingerprints: dict[str, str]
+    metrics: dict[str, dict[str, float]]
+    notes: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        """The bundle's id: a digest of all it says, and so of every file in it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files were checked. Annotators are loaded when asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        """In every output row and every response."""
+        return self.manifest.id
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.load(self.folder / "vocabulary.json")
+
+    @cached_property
+    def fusion(self) -> Fusion:
+        return Fusion.load(self.folder / "fusion.json")
+
+    @cached_property
+    def cut(self) -> Cut:
+        return Cut.load(self.folder / "cut.json")
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        return Thumbnails(self.folder / "thumbnails")
+
+    def annotator(self, name: str) -> Annotator:
+        """Load one annotator.
+
+        Raises:
+            BundleError: it belongs to another vocabulary than the bundle.
+        """
+        loaded = REGISTRY[self.manifest.annotators[name]].annotator.load(
+            self.folder / "annotators" / name
+        )
+        check_digest(f"annotator '{name}'", loaded.vocabulary_digest, self.manifest.vocabulary)
+        return loaded
+
+    def check_backbone(self) -> None:
+        """See that this machine's weights are those the bundle was fitted with.
+
+        Raises:
+            BundleError: they are others.
+            BackboneError: they cannot be had.
+        """
+        entry = self.manifest.backbone
+        found = backbone(entry.name).weights_sha256()
+        if found != entry.weights_sha256:
+            raise BundleError(
+                f"{self.folder}: fitted with weights {entry.weights_sha256[:12]} of "
+                f"'{entry.name}', but the weights here are {found[:12]}; install the same "
+                "version of the weights, or fit the bundle again"
+            )
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Open a bundle and check every file against its sha256.
+
+    Raises:
+        BundleError: it is no bundle, of another format, or a file is missing or was changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"{folder}: no bundle there ({MANIFEST} is missing); make one with "
+            "'tagloom fit --corpus PATH --out BUNDLE', or use '--bundle imagenet'"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        claimed = content.pop("id", "")
+        if content.get("format") != FORMAT:
+            raise BundleError(
+                f"{path}: bundle format {content.get('format')!r}, but this version reads "
+                f"{FORMAT}; fit the bundle again"
+            )
+        manifest = Manifest.model_validate(content)
+    except (ValueError, ValidationError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: not a bundle's manifest ({str(error).splitlines()[0]}); copy the bundle "
+            "again from where it was made, or fit it again"
+        ) from error
+    if manifest.id != claimed:
+        raise BundleError(
+            f"{path}: was changed since the bundle was made (its id is {claimed!r}, its content "
+            f"gives '{manifest.id}'); copy the bundle again, or fit it again"
+        )
+    for name, digest in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"{folder}: {name} is missing; copy the whole bundle again")
+        if _sha256(file) != digest:
+            raise BundleError(
+                f"{folder}: {name} was changed since the bundle was made (its sha256 differs); "
+                "copy the bundle again, or fit it again"
+            )
+    unknown = sorted(set(manifest.annotators.values()) - set(REGISTRY))
+    if unknown:
+        raise BundleError(f"{folder}: this version knows no annotator of kind {unknown}")
+    return Bundle(folder, manifest)
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Refuse to write a bundle where something is already.
+
+    Raises:
+        BundleError: `folder` exists, is not empty, and may not be replaced.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder}: is a file; name a folder for the bundle")
+    if folder.is_dir() and any(folder.iterdir()):
+        is_bundle = (folder / MANIFEST).is_file()
+        if not (overwrite and is_bundle):
+            what = "a bundle" if is_bundle else "something that is no bundle"
+            raise BundleError(
+                f"{folder}: {what} is there already; name another folder"
+                + (", or allow it with --overwrite" if is_bundle else "")
+            )
+
+
+@contextmanager
+def new_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder to fill; `seal_bundle` it within; it takes its name at the end.
+
+    If the block raises, nothing is left behind and an older bundle stays as it was.
+    """
+    check_target(folder, overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def seal_bundle(draft: Path, manifest: Manifest) -> None:
+    """Write the manifest with the sha256 of every file in the draft."""
+    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    digests = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
+    sealed = manifest.model_copy(update={"files": digests})
+    content = {"id": sealed.id, **json.loads(sealed.model_dump_json())}
+    (draft / MANIFEST).write_text(
+        json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

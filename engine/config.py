@@ -1,0 +1,142 @@
+"""The configuration of a fit: one TOML file and `--set` overrides, frozen and checked at once."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from engine.annotators import REGISTRY, CcaKnnRecipe, ClassPosteriorRecipe, LinearRecipe
+from engine.embed import BACKBONES, Compute
+from engine.errors import ConfigError
+from engine.image import DecodeLimits
+from engine.recipe import Recipe
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VocabularyConfig(_Section):
+    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`."""
+
+    min_count: PositiveInt = 1
+    max_tags: PositiveInt | None = None
+
+
+class EmbedConfig(_Section):
+    """Which backbone embeds the pictures, and what computes it.
+
+    Attributes:
+        geometry: 'backbone' is what its weights were trained with; 'squash' (as in Murthy et al.
+            2015) keeps the whole picture and not its aspect ratio; 'crop' keeps the middle.
+    """
+
+    backbone: str = "efficientnet-lite0"
+    compute: Compute = "auto"
+    geometry: Literal["backbone", "squash", "crop"] = "backbone"
+
+    @model_validator(mode="after")
+    def _known_backbone(self) -> "EmbedConfig":
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"no backbone '{self.backbone}'; choose one of {', '.join(BACKBONES)}")
+        return self
+
+
+def _recipe(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    kind = value.get("kind")
+    if kind not in REGISTRY:
+        raise ValueError(f"kind is {kind!r}; choose one of {', '.join(REGISTRY)}")
+    return REGISTRY[kind].recipe.model_validate(value)
+
+
+class FitConfig(_Section):
+    """Everything that decides what `fit` learns. The same config and corpus give the same bundle.
+
+    Attributes:
+        validation: share of the tagged pictures on which fusion, calibration and cut are learned
+            and the reported figures measured.
+        refit: after that, learn the annotators again on all the pictures.
+        max_failed: the job fails if a larger share of the pictures cannot be used.
+    """
+
+    seed: int = 0
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    refit: bool = True
+    max_failed: Annotated[float, Field(ge=0, le=1)] = 0.5
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    embed: EmbedConfig = EmbedConfig()
+    decode: DecodeLimits = DecodeLimits()
+    annotators: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")],
+        Annotated[SerializeAsAny[Recipe], BeforeValidator(_recipe)],
+    ] = Field(
+        default={"cca-knn": CcaKnnRecipe(), "linear": LinearRecipe()}, min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _same_backbone(self) -> "FitConfig":
+        for name, recipe in self.annotators.items():
+            if isinstance(recipe, ClassPosteriorRecipe) and recipe.backbone != self.embed.backbone:
+                raise ValueError(
+                    f"annotators.{name}.backbone is '{recipe.backbone}', but the pictures are "
+                    f"embedded by '{self.embed.backbone}'; name the same one in both"
+                )
+        return self
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
+    """Read a TOML file (None: the defaults) and apply overrides such as `embed.backbone=random`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not as it must be; the message
+            names the key.
+    """
+    content: dict[str, object] = {}
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error})") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not TOML ({error})") from error
+    for override in overrides:
+        _set(content, override)
+    try:
+        return FitConfig.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'config'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"{path or 'configuration'}: {problems}") from error
+
+
+def _set(content: dict[str, object], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override!r}: write it as section.key=value")
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    place = content
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: '{section}' is a value, not a section")
+        place = inner
+    place[last] = value

@@ -1,0 +1,63 @@
+"""A tagged corpus as annotators learn from it: ids, embeddings and tags, split by a stable hash."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from engine.errors import CorpusError
+
+BLOCK = 4096
+"""Rows a block: big enough for BLAS, small enough for any memory."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """N tagged pictures. The embeddings may be memory-mapped; `blocks` never copies them whole."""
+
+    ids: tuple[str, ...]
+    embeddings_ND: NDArray[np.float32]
+    labels_NV: sparse.csr_matrix
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
+            raise CorpusError(
+                f"{len(self.ids)} ids, {self.embeddings_ND.shape[0]} embeddings and "
+                f"{self.labels_NV.shape[0]} tag rows do not belong to one corpus"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def blocks(self, rows: int = BLOCK) -> Iterator[tuple[NDArray[np.float32], sparse.csr_matrix]]:
+        """Yield (embeddings [B, D], labels [B, V]) block by block, in order."""
+        for start in range(0, len(self), rows):
+            part = slice(start, start + rows)
+            yield np.asarray(self.embeddings_ND[part]), self.labels_NV[part]
+
+    def subset(self, rows_M: NDArray[np.int64]) -> "Corpus":
+        """The pictures at `rows_M`, in that order."""
+        ids = tuple(self.ids[row] for row in rows_M)
+        return Corpus(ids, self.embeddings_ND[rows_M], self.labels_NV[rows_M])
+
+
+def split_rows(
+    ids: Sequence[str], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split pictures into (training rows, validation rows) by a hash of their ids.
+
+    The same picture falls on the same side whatever else the corpus holds and in whatever order.
+    The `round(fraction·N)` smallest hashes validate; at least one picture is on either side.
+    """
+    if len(ids) < 2:
+        raise CorpusError(
+            f"the corpus has {len(ids)} usable tagged picture(s); at least two are needed, one to "
+            "learn from and one to validate on: add tagged pictures"
+        )
+    keys = [hashlib.sha256(f"{seed}:{image_id}".encode()).digest() for image_id in ids]
+    order = np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=np.int64)
+    held_out = min(max(1, round(fraction * len(ids))), len(ids) - 1)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

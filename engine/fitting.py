@@ -1,0 +1,163 @@
+"""From an embedded corpus to a bundle: split, fit, fuse, measure, refit, save."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine import schema
+from engine.bundle import BackboneEntry, Manifest, seal_bundle
+from engine.config import FitConfig
+from engine.corpus import Corpus, split_rows
+from engine.cut import Cut
+from engine.embed import backbone
+from engine.fusion import Fusion
+from engine.group import Group
+from engine.numerics.metrics import calibration_error, picture_metrics, word_metrics
+from engine.plan import embedding_geometry
+from engine.recipe import Annotator
+from engine.thumbnails import save_thumbnails
+from engine.vocab import Vocabulary
+
+VALIDATION_AT_MOST = 5_000
+"""Pictures that fusion and calibration learn from: a handful of parameters needs no more."""
+
+TAGS_A_PICTURE = 5
+"""k of the protocol of Murthy et al. 2015."""
+
+Say = Callable[[str], None]
+"""Told of each step as it begins."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a bundle is fitted from: tagged, embedded pictures, and thumbnails of them."""
+
+    corpus: Corpus
+    vocabulary: Vocabulary
+    thumbnails: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
+
+
+def fit_bundle(
+    draft: Path, material: Material, config: FitConfig, group: Group, say: Say
+) -> Manifest:
+    """Fit every annotator and fill the folder `draft` with a sealed bundle.
+
+    Fusion, calibration and cut are learned, and all figures measured, on a validation part that
+    no annotator has seen; with `config.refit` the annotators are then learned again on all.
+
+    Raises:
+        CorpusError: too few pictures or tags.
+    """
+    corpus, vocabulary = material.corpus, material.vocabulary
+    training_rows, validation_rows = split_rows(corpus.ids, config.validation, config.seed)
+    training = corpus.subset(training_rows)
+    validation = corpus.subset(validation_rows[:VALIDATION_AT_MOST])
+    fitted: dict[str, Annotator] = {}
+    scores: dict[str, NDArray[np.float32]] = {}
+    for name, recipe in config.annotators.items():
+        say(f"fitting {name} on {len(training):,} pictures")
+        fitted[name] = recipe.fit(training, vocabulary, group)
+        scores[name] = score_corpus(fitted[name], validation)
+    say(f"blending on {len(validation):,} validation pictures")
+    fusion = Fusion.learn(scores, validation.labels_NV, config.seed)
+    fused_NV = fusion(scores)
+    cut = Cut.learn(fused_NV, validation.labels_NV)
+    truth_NV = validation.labels_NV.toarray() > 0
+    metrics = {name: _figures(s, truth_NV, cut) for name, s in scores.items()}
+    metrics["fused"] = _figures(fused_NV, truth_NV, cut) | {
+        f"weight/{name}": weight for name, weight in fusion.weights.items()
+    }
+    notes = [*material.notes, *(note for one in fitted.values() for note in one.notes)]
+    if config.refit:
+        for name, recipe in config.annotators.items():
+            say(f"fitting {name} on all {len(corpus):,} pictures")
+            fitted[name] = recipe.fit(corpus, vocabulary, group)
+    say("writing the bundle")
+    vocabulary.save(draft / "vocabulary.json")
+    fusion.save(draft / "fusion.json")
+    cut.save(draft / "cut.json")
+    for name, annotator in fitted.items():
+        folder = draft / "annotators" / name
+        folder.mkdir(parents=True)
+        annotator.save(folder)
+    if material.thumbnails:
+        (draft / "thumbnails").mkdir()
+        save_thumbnails(draft / "thumbnails", material.thumbnails)
+    spec = backbone(config.embed.backbone)
+    manifest = Manifest(
+        vocabulary=vocabulary.digest,
+        backbone=BackboneEntry(
+            name=spec.name,
+            weights_sha256=spec.weights_sha256(),
+            geometry=embedding_geometry(config),
+            compute=config.embed.compute,
+        ),
+        limits=config.decode,
+        annotators={name: recipe.kind for name, recipe in config.annotators.items()},
+        fingerprints={
+            "corpus": _fingerprint(corpus),
+            "config": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        },
+        metrics=metrics,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+    seal_bundle(draft, manifest)
+    return manifest
+
+
+def score_corpus(annotator: Annotator, corpus: Corpus) -> NDArray[np.float32]:
+    """An annotator's scores float32 [N, V] of a corpus's pictures, from their embeddings."""
+    parts = []
+    start = 0
+    for embeddings_BD, _ in corpus.blocks(256):
+        batch = pa.table(
+            {
+                schema.IMAGE_ID: pa.array(corpus.ids[start : start + len(embeddings_BD)]),
+                schema.EMBEDDING: schema.tensor_column(embeddings_BD),
+            }
+        )
+        parts.append(annotator.score(batch).scores_BV)
+        start += len(embeddings_BD)
+    return np.concatenate(parts)
+
+
+def _figures(
+    scores_NV: NDArray[np.float32], truth_NV: NDArray[np.bool_], cut: Cut
+) -> dict[str, float]:
+    given_NV = ranked_tags(scores_NV, TAGS_A_PICTURE)
+    words = word_metrics(given_NV, truth_NV)
+    places_NK, counts_N = cut.rank(scores_NV, "auto")
+    auto_NV = np.zeros_like(truth_NV)
+    for row, count in enumerate(counts_N):
+        auto_NV[row, places_NK[row, :count]] = True
+    return {
+        "precision@5": words.precision,
+        "recall@5": words.recall,
+        "f1@5": words.f1,
+        "n_plus@5": float(words.n_plus),
+        "picture_f1@auto": picture_metrics(auto_NV, truth_NV).f1,
+        "tags_a_picture@auto": float(counts_N.mean()),
+        "calibration_error": calibration_error(scores_NV, truth_NV),
+    }
+
+
+def ranked_tags(scores_NV: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Which tags are each picture's k best, boolean [N, V]."""
+    places_NK, _ = Cut().rank(scores_NV, k)
+    given_NV = np.zeros(scores_NV.shape, dtype=np.bool_)
+    np.put_along_axis(given_NV, places_NK, True, axis=1)
+    return given_NV
+
+
+def _fingerprint(corpus: Corpus) -> str:
+    digest = hashlib.sha256("\n".join(corpus.ids).encode())
+    for embeddings_BD, labels_BV in corpus.blocks():
+        digest.update(np.ascontiguousarray(embeddings_BD).tobytes())
+        digest.update(labels_BV.indices.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,275 @@
+"""From a bundle or a configuration to the list of stages that a picture goes through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine import schema
+from engine.annotators import REGISTRY
+from engine.bundle import Bundle, load_bundle
+from engine.config import FitConfig
+from engine.cut import Cut, TopK, tag_lists
+from engine.embed import Compute, backbone, load_embedder
+from engine.fusion import Fusion
+from engine.image import DecodeLimits, Geometry, ImageError, decode, fit_to, thumbnail
+from engine.recipe import Annotator
+from engine.stage import Plan, Resources, Stage, Worker
+from engine.thumbnails import SIDE
+
+EVIDENCE = 8
+"""Neighbours given with a picture, at most."""
+
+
+def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
+    """The part of a picture's way that training shares: decode and embed."""
+    spec = backbone(config.embed.backbone)
+    geometry = embedding_geometry(config)
+    stages = [
+        decode_stage(config.decode, geometry, SIDE if thumbnails else None),
+        embed_stage(spec.name, config.embed.compute, geometry),
+    ]
+    keeps = (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,)
+    return Plan(tuple(stages), keeps)
+
+
+def embedding_geometry(config: FitConfig) -> Geometry:
+    """The backbone's own geometry, or its size under the mode that the configuration names."""
+    own = backbone(config.embed.backbone).geometry
+    if config.embed.geometry == "backbone":
+        return own
+    return Geometry(mode=config.embed.geometry, size=own.size, resize_to=own.resize_to)
+
+
+def annotation_plan(
+    bundle: Bundle,
+    top_k: TopK,
+    resources: Mapping[str, Resources] | None = None,
+    among: tuple[str, ...] | None = None,
+) -> Plan:
+    """The whole way of a picture through a bundle, from bytes to tags.
+
+    Args:
+        among: only these tags are given; None: any of the vocabulary.
+        resources: what a stage asks for, by stage name ('decode', 'embed', 'score/<name>',
+            'fuse'); stages without an entry ask for one CPU.
+    """
+    manifest = bundle.manifest
+    entry = manifest.backbone
+    stages = [
+        decode_stage(manifest.limits, entry.geometry, None),
+        embed_stage(entry.name, entry.compute, entry.geometry),
+        *(score_stage(bundle, name) for name in manifest.annotators),
+        fuse_stage(bundle, top_k, among),
+    ]
+    given = resources or {}
+    placed = [
+        Stage(s.name, s.make, s.reads, s.writes, given.get(s.name, s.resources)) for s in stages
+    ]
+    plan = Plan(
+        tuple(placed), (schema.TAGS, schema.NEIGHBOURS), stamps={schema.BUNDLE_ID: bundle.id}
+    )
+    plan.check({schema.IMAGE_ID, schema.BYTES})
+    return plan
+
+
+def decode_stage(limits: DecodeLimits, geometry: Geometry, thumbnail_side: int | None) -> Stage:
+    """Bytes to the backbone's square, and to a thumbnail where one is wanted."""
+    size = geometry.size
+    fields = [
+        pa.field(schema.PIXELS, schema.tensor_type(np.uint8, (size, size, 3))),
+        pa.field(schema.ERROR, pa.string()),
+        pa.field(schema.REASON, pa.string()),
+    ]
+    if thumbnail_side:
+        fields.append(pa.field(schema.THUMBNAIL, pa.binary()))
+    return Stage(
+        "decode",
+        _MakeDecode(limits, geometry, thumbnail_side),
+        reads=(schema.BYTES,),
+        writes=tuple(fields),
+    )
+
+
+@dataclass(frozen=True)
+class _MakeDecode:
+    limits: DecodeLimits
+    geometry: Geometry
+    thumbnail_side: int | None
+
+    def __call__(self) -> Worker:
+        return self._run
+
+    def _run(self, batch: pa.Table) -> pa.Table:
+        size = self.geometry.size
+        pixels_BHWC = np.zeros((batch.num_rows, size, size, 3), dtype=np.uint8)
+        errors: list[str | None] = [None] * batch.num_rows
+        reasons: list[str | None] = [None] * batch.num_rows
+        small: list[bytes | None] = [None] * batch.num_rows
+        for row, data in enumerate(batch.column(schema.BYTES)):
+            try:
+                full_HW3 = decode(data.as_buffer().to_pybytes(), self.limits)
+            except ImageError as error:
+                errors[row], reasons[row] = str(error.code), error.reason
+                continue
+            pixels_BHWC[row] = fit_to(full_HW3, self.geometry)
+            if self.thumbnail_side:
+                small[row] = thumbnail(full_HW3, self.thumbnail_side)
+        columns = {
+            schema.PIXELS: schema.tensor_column(pixels_BHWC),
+            schema.ERROR: pa.array(errors, pa.string()),
+            schema.REASON: pa.array(reasons, pa.string()),
+        }
+        if self.thumbnail_side:
+            columns[schema.THUMBNAIL] = pa.array(small, pa.binary())
+        return pa.table(columns)
+
+
+def embed_stage(name: str, compute: Compute, geometry: Geometry) -> Stage:
+    """Pixels to the backbone's embedding."""
+    width = backbone(name).width
+    return Stage(
+        "embed",
+        _MakeEmbed(name, compute, geometry.size),
+        reads=(schema.PIXELS,),
+        writes=(pa.field(schema.EMBEDDING, schema.tensor_type(np.float32, (width,))),),
+    )
+
+
+@dataclass(frozen=True)
+class _MakeEmbed:
+    name: str
+    compute: Compute
+    size: int
+
+    def __call__(self) -> Worker:
+        embedder = load_embedder(backbone(self.name), self.compute)
+
+        def run(batch: pa.Table) -> pa.Table:
+            pixels_BHWC = schema.tensor_values(batch, schema.PIXELS).astype(np.uint8, copy=False)
+            return pa.table({schema.EMBEDDING: schema.tensor_column(embedder(pixels_BHWC))})
+
+        return run
+
+
+def score_stage(bundle: Bundle, name: str) -> Stage:
+    """One annotator's scores, and its neighbours where it has any."""
+    method = REGISTRY[bundle.manifest.annotators[name]].annotator
+    tags = len(bundle.vocabulary)
+    fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
+    if method.gives_evidence:
+        fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
+    return Stage(
+        f"score/{name}", _MakeScore(bundle.folder, name), method.reads, tuple(fields)
+    )
+
+
+@dataclass(frozen=True)
+class _MakeScore:
+    folder: Path
+    name: str
+
+    def __call__(self) -> Worker:
+        return ScoreWorker(self.name, load_bundle(self.folder).annotator(self.name))
+
+
+@dataclass(frozen=True)
+class ScoreWorker:
+    """Turns an annotator's verdict into columns."""
+
+    name: str
+    annotator: Annotator
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        verdict = self.annotator.score(batch)
+        columns = {schema.score_column(self.name): schema.tensor_column(verdict.scores_BV)}
+        if verdict.evidence is not None:
+            columns[schema.evidence_column(self.name)] = verdict.evidence
+        return pa.table(columns)
+
+
+def fuse_stage(bundle: Bundle, top_k: TopK, among: tuple[str, ...] | None = None) -> Stage:
+    """All the annotators' scores to the tags of a picture, with the neighbours they came from."""
+    index = bundle.vocabulary.index
+    places = None if among is None else tuple(index[tag] for tag in among if tag in index)
+    names = tuple(bundle.manifest.annotators)
+    witnesses = tuple(
+        name
+        for name, kind in bundle.manifest.annotators.items()
+        if REGISTRY[kind].annotator.gives_evidence
+    )
+    return Stage(
+        "fuse",
+        _MakeFuse(bundle.folder, names, witnesses, top_k, places),
+        reads=(
+            *(schema.score_column(name) for name in names),
+            *(schema.evidence_column(name) for name in witnesses),
+        ),
+        writes=(
+            pa.field(schema.TAGS, schema.SCORED_TAGS),
+            pa.field(schema.NEIGHBOURS, schema.NEIGHBOUR_LIST),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _MakeFuse:
+    folder: Path
+    names: tuple[str, ...]
+    witnesses: tuple[str, ...]
+    top_k: TopK
+    among: tuple[int, ...] | None
+
+    def __call__(self) -> Worker:
+        bundle = load_bundle(self.folder)
+        places = range(len(bundle.vocabulary)) if self.among is None else sorted(self.among)
+        return FuseWorker(
+            self.names,
+            self.witnesses,
+            bundle.vocabulary.tags,
+            bundle.fusion,
+            bundle.cut,
+            self.top_k,
+            np.array(places, dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class FuseWorker:
+    """Blends, ranks and cuts, and keeps the neighbours that carry a tag which was given."""
+
+    names: tuple[str, ...]
+    witnesses: tuple[str, ...]
+    tags: tuple[str, ...]
+    fusion: Fusion
+    cut: Cut
+    top_k: TopK
+    among_W: NDArray[np.int64]
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        scores_BV = self.fusion(
+            {name: schema.float_tensor(batch, schema.score_column(name)) for name in self.names}
+        )
+        chosen_BK, counts_B = self.cut.rank(scores_BV[:, self.among_W], self.top_k)
+        places_BK = self.among_W[chosen_BK]
+        neighbours: list[list[dict[str, object]]] = [[] for _ in range(batch.num_rows)]
+        for name in self.witnesses:
+            column = batch.column(schema.evidence_column(name)).to_pylist()
+            for row, evidence in enumerate(column):
+                given = set(places_BK[row, : counts_B[row]].tolist())
+                neighbours[row].extend(
+                    {"image_id": item["image_id"], "distance": item["distance"]}
+                    for item in evidence
+                    if not given.isdisjoint(item["tags"])
+                )
+        return pa.table(
+            {
+                schema.TAGS: tag_lists(self.tags, scores_BV, places_BK, counts_B),
+                schema.NEIGHBOURS: pa.array(
+                    [row[:EVIDENCE] for row in neighbours], schema.NEIGHBOUR_LIST
+                ),
+            }
+        )

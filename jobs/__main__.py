@@ -1,0 +1,156 @@
+"""The command line: `tagloom`, the same as `python -m jobs`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from engine.config import load_config
+from engine.cut import parse_top_k
+from engine.errors import TagloomError
+from jobs.annotate import annotate as run_annotate
+from jobs.console import Console
+from jobs.corpus import draw_corpus, split_corpus
+from jobs.evaluate import evaluate as run_evaluate
+from jobs.fit import fit as run_fit
+from jobs.gallery import write_gallery
+from jobs.runner import RunSettings
+
+app = typer.Typer(
+    help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+corpus_app = typer.Typer(help="Draws a sample corpus, or splits a corpus.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and the result.")]
+TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number, or 'auto'.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes at most; default: one a CPU or GPU.")
+]
+
+
+@corpus_app.command("sample")
+def corpus_sample(
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    images: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 3000,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Draw a corpus of scenes with their tags: deterministic, and free of rights."""
+    draw_corpus(out, images, seed, Console(quiet))
+
+
+@corpus_app.command("split")
+def corpus_split(
+    corpus: Annotated[str, typer.Option(help="The corpus to split.")],
+    out: Annotated[Path, typer.Option(help="A new folder; gets train/ and test/.")],
+    test: Annotated[float, typer.Option(help="Share of the tagged pictures to hold out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Another seed holds out other pictures.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Divide a corpus into one to fit and one to evaluate, both as Parquet."""
+    split_corpus(corpus, out, test, seed, Console(quiet))
+
+
+@app.command()
+def fit(
+    corpus: Annotated[str, typer.Option(help="Tagged pictures: a folder, Parquet or tars.")],
+    out: Annotated[Path, typer.Option(help="Where the bundle goes.")],
+    config: Annotated[Path | None, typer.Option(help="A TOML file; without: the defaults.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as seed=1; repeatable.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Learn a bundle from a tagged corpus."""
+    settings = RunSettings(workers=workers)
+    run_fit(corpus, out, load_config(config, set_ or ()), Console(quiet), overwrite, settings)
+
+
+@app.command()
+def annotate(
+    input_: Annotated[str, typer.Option("--input", help="Pictures: a folder, Parquet or tars.")],
+    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
+    output: Annotated[str, typer.Option(help="A new folder or URL, or one to go on with.")],
+    top_k: TopKText = "5",
+    max_failed: Annotated[
+        float, typer.Option(min=0, max=1, help="Fail above this share of broken pictures.")
+    ] = 1.0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tag pictures; run it again to go on where a killed run stopped."""
+    console = Console(quiet)
+    settings = RunSettings(workers=workers)
+    account = run_annotate(
+        input_, bundle, output, parse_top_k(top_k), console, max_failed, settings
+    )
+    console.say(
+        f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
+        f"{dict(account.errors) or ''}".rstrip()
+    )
+    typer.echo(account.model_dump_json())
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
+    corpus: Annotated[str, typer.Option(help="Tagged pictures that the bundle has not seen.")],
+    out: Annotated[Path, typer.Option(help="A new folder for metrics.json and words.json.")],
+    words: Annotated[
+        Path | None, typer.Option(help="Give and count these words alone, one a line.")
+    ] = None,
+    top_k: TopKText = "5",
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a bundle: precision, recall, F1 averaged over all the words, and N+."""
+    console = Console(quiet)
+    settings = RunSettings(workers=workers)
+    result = run_evaluate(bundle, corpus, out, parse_top_k(top_k), console, words, settings)
+    table = Table(title=f"{result.pictures:,} pictures, {result.words:,} words, k = {top_k}")
+    for heading in ("P", "R", "F1", "N+", "picture F1"):
+        table.add_column(heading, justify="right")
+    table.add_row(
+        f"{result.precision:.1f}",
+        f"{result.recall:.1f}",
+        f"{result.f1:.1f}",
+        str(result.n_plus),
+        f"{result.picture_f1:.1f}",
+    )
+    console.table(table)
+    typer.echo(json.dumps(asdict(result)))
+
+
+@app.command()
+def gallery(
+    annotations: Annotated[list[str], typer.Argument(help="Outputs of 'tagloom annotate'.")],
+    out: Annotated[Path, typer.Option(help="The HTML file.")],
+    pictures: Annotated[int, typer.Option(min=1, help="At most so many of each output.")] = 60,
+    title: Annotated[str, typer.Option(help="What stands at its head.")] = "Annotated pictures",
+    quiet: Quiet = False,
+) -> None:
+    """Show annotated pictures as one HTML page that needs no network."""
+    console = Console(quiet)
+    write_gallery(annotations, out, pictures, console, title)
+    console.say(f"gallery: {out.absolute()}")
+
+
+def main() -> None:
+    """Run a command; an error that the user can mend is told without a trace, with exit code 1."""
+    try:
+        app()
+    except TagloomError as error:
+        Console().error(str(error))
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a job tells the person who started it: steps, progress, figures; all on standard error."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import rich.console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+
+class Console:
+    """Standard error, so that what a job prints as its result can be piped."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = rich.console.Console(stderr=True, quiet=quiet, highlight=False)
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def error(self, text: str) -> None:
+        """What went wrong, and how to mend it."""
+        self._console.print("error: " + text, style="bold red", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A spinner beside a step of unknown length."""
+        with self._console.status(text):
+            yield
+
+    @contextmanager
+    def progress(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar; call what it gives with the number of pictures done."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as bars:
+            task = bars.add_task(text, total=total, rate="")
+
+            def advance(count: int) -> None:
+                bars.advance(task, count)
+                speed = bars.tasks[0].speed
+                bars.update(task, rate=f"{speed:,.0f}/s" if speed else "")
+
+            yield advance
+        if not self._console.is_terminal:
+            self.say(f"{text}: {total:,} done")
+
+    def figures(self, title: str, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """A table with a row a method and a column a figure."""
+        names = dict.fromkeys(
+            n for row in metrics.values() for n in row if not n.startswith("weight/")
+        )
+        table = Table(title=title)
+        for heading in ("", *names):
+            table.add_column(heading, justify="right" if heading else "left")
+        for method, row in metrics.items():
+            cells = [f"{row[n]:.3f}" if n in row else "" for n in names]
+            table.add_row(method, *cells)
+        self._console.print(table)
+
+    def table(self, table: Table) -> None:
+        """A table that the caller made."""
+        self._console.print(table)

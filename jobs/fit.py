@@ -1,0 +1,163 @@
+"""`tagloom fit`: a tagged corpus in, a bundle out."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine import schema
+from engine.bundle import Bundle, check_target, load_bundle, new_bundle
+from engine.config import FitConfig
+from engine.corpus import Corpus
+from engine.errors import CorpusError
+from engine.fitting import Material, fit_bundle
+from engine.group import Solo
+from engine.plan import embedding_plan
+from engine.thumbnails import MOST
+from engine.vocab import Vocabulary
+from jobs.chunks import Inventory
+from jobs.console import Console
+from jobs.runner import RunSettings, in_worker, ray_session, run_plan
+from jobs.source import take_inventory
+from jobs.store import Store
+
+INPUT_TAGS = f"input_{schema.TAGS}"
+"""The column in which a corpus's own tags travel."""
+
+
+def fit(
+    corpus: str,
+    out: Path,
+    config: FitConfig,
+    console: Console,
+    overwrite: bool = False,
+    settings: RunSettings | None = None,
+) -> Bundle:
+    """Embed a corpus with Ray Data and fit a bundle on it.
+
+    Raises:
+        TagloomError: the corpus, the configuration or the target is not as it must be; nothing
+            is left behind then.
+    """
+    check_target(out, overwrite)
+    with ray_session(), tempfile.TemporaryDirectory(prefix=".tagloom-", dir=_near(out)) as work:
+        embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
+        material = gather_material(corpus, embedded, config)
+        console.say(
+            f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags"
+        )
+        with new_bundle(out, overwrite) as draft:
+            fit_bundle(draft, material, config, Solo(), console.say)
+    bundle = load_bundle(out)
+    for note in bundle.manifest.notes:
+        console.say(f"note: {note}")
+    console.figures("validation part", bundle.manifest.metrics)
+    console.say(f"bundle {bundle.id} is at {out}")
+    return bundle
+
+
+def _near(out: Path) -> str:
+    """A folder that workers of a cluster share with us if they share the bundle's place."""
+    place = out.absolute().parent
+    place.mkdir(parents=True, exist_ok=True)
+    return str(place)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embedded pictures on disk, in the order of the corpus."""
+
+    store: Store
+    inventory: Inventory
+    errors: dict[str, int]
+
+    def parts(self) -> Iterator[pa.Table]:
+        for chunk in self.inventory.chunks:
+            yield pq.read_table(self.store.path(f"part-{chunk.name}.parquet"))
+
+
+def embed_corpus(
+    corpus: str, store: Store, config: FitConfig, console: Console, settings: RunSettings
+) -> Embedded:
+    """Decode and embed every picture of a corpus into `store`.
+
+    Raises:
+        CorpusError: the corpus is broken, untagged, or too many of its pictures cannot be used.
+    """
+    with console.waiting("listing the corpus"):
+        inventory = in_worker(take_inventory, corpus, store, is_corpus=True)
+    assert isinstance(inventory, Inventory)
+    plan = embedding_plan(config, thumbnails=inventory.rows <= MOST)
+    errors: dict[str, int] = {}
+    limit = config.decode.max_bytes
+    with console.progress("embedding", inventory.rows) as advance:
+        for receipt in run_plan(plan, inventory, frozenset(), store, settings, limit):
+            advance(receipt.rows)
+            for code, count in receipt.errors.items():
+                errors[code] = errors.get(code, 0) + count
+    failed = sum(errors.values())
+    if failed > config.max_failed * inventory.rows:
+        raise CorpusError(
+            f"{corpus}: {failed:,} of {inventory.rows:,} pictures cannot be used "
+            f"({_listed(errors)}), more than max_failed = {config.max_failed} allows; mend the "
+            "pictures, or allow it with --set max_failed=1"
+        )
+    return Embedded(store, inventory, errors)
+
+
+def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Material:
+    """Read the tagged, healthy pictures back as one corpus with its vocabulary.
+
+    Raises:
+        CorpusError: there are too few of them, or too few tags.
+    """
+    ids: list[str] = []
+    tags: list[list[str]] = []
+    blocks: list[np.ndarray] = []
+    thumbnails: dict[str, bytes] = {}
+    untagged = 0
+    for part in embedded.parts():
+        if INPUT_TAGS not in part.column_names:
+            raise CorpusError(
+                f"{corpus}: there are pictures but no `tags` with them; give each picture its "
+                "tags (see the README, 'Corpora that go in')"
+            )
+        _check_tags(corpus, part.schema.field(INPUT_TAGS).type)
+        healthy = part.filter(part.column(schema.ERROR).is_null())
+        given = healthy.column(INPUT_TAGS).to_pylist()
+        tagged = np.array([bool(one) for one in given], dtype=np.bool_)
+        untagged += int((~tagged).sum())
+        healthy = healthy.filter(pa.array(tagged))
+        ids.extend(healthy.column(schema.IMAGE_ID).to_pylist())
+        tags.extend([one for one in given if one])
+        if healthy.num_rows:
+            blocks.append(schema.float_tensor(healthy, schema.EMBEDDING))
+        if schema.THUMBNAIL in healthy.column_names:
+            jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
+            thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
+    vocabulary = Vocabulary.learn(tags, config.vocabulary.min_count, config.vocabulary.max_tags)
+    labels_NV = vocabulary.encode(tags)
+    kept = np.flatnonzero(np.diff(labels_NV.indptr))
+    notes = []
+    if embedded.errors:
+        notes.append(f"pictures that could not be used: {_listed(embedded.errors)}")
+    if untagged:
+        notes.append(f"{untagged:,} pictures without tags were passed over")
+    whole = Corpus(tuple(ids), np.concatenate(blocks), labels_NV)
+    return Material(
+        whole if len(kept) == len(ids) else whole.subset(kept), vocabulary, thumbnails, tuple(notes)
+    )
+
+
+def _check_tags(corpus: str, kind: pa.DataType) -> None:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not (is_list and pa.types.is_string(kind.value_type)) and not pa.types.is_null(kind):
+        raise CorpusError(f"{corpus}: `tags` is of type {kind}; expected a list of strings")
+
+
+def _listed(errors: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {code}" for code, count in sorted(errors.items()))

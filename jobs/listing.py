@@ -1,0 +1,187 @@
+"""Input that names picture files: a folder of pictures, or annotations.jsonl or .csv beside them.
+
+Both become one Arrow file, the listing: a row a picture with `image_id`, `uri` and the caller's
+columns. Its rows are what chunks point at.
+"""
+
+import csv
+import json
+import posixpath
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+from fsspec import AbstractFileSystem
+
+from engine import schema
+from engine.errors import CorpusError
+
+ANNOTATIONS = ("annotations.jsonl", "annotations.csv")
+
+_DECODED = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+_OTHERS = {".heic", ".heif", ".avif", ".jp2", ".psd", ".ico", ".svg", ".dng", ".cr2", ".nef"}
+PICTURE_SUFFIXES = frozenset(_DECODED | _OTHERS)
+"""Files that a folder's listing takes for pictures; what cannot be decoded gets its code."""
+
+_ID_FIELDS = ("image_id", "id")
+_FILE_FIELDS = ("file", "file_name", "filename", "image", "path")
+_SEPARATORS = ("|", ";", ",")
+
+
+def address(fs: AbstractFileSystem, path: str) -> str:
+    """How a row names a file: a plain path where it is local, else a URL."""
+    return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
+
+
+def list_folder(fs: AbstractFileSystem, root: str) -> tuple[pa.Table, int]:
+    """List the picture files below a folder by name, and count the other files.
+
+    The id of a picture is its path within the folder. Hidden files and folders are passed over.
+
+    Raises:
+        CorpusError: there is no picture file.
+    """
+    names: list[str] = []
+    ignored = 0
+    for path in fs.find(root):
+        name = PurePosixPath(path).relative_to(root)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        if name.suffix.lower() in PICTURE_SUFFIXES:
+            names.append(str(name))
+        else:
+            ignored += 1
+    if not names:
+        raise CorpusError(
+            f"{root}: no pictures there ({ignored} other files); name a folder with picture "
+            "files, with images/ and annotations.jsonl, with Parquet files, or with .tar files"
+        )
+    names.sort()
+    table = pa.table(
+        {
+            schema.IMAGE_ID: pa.array(names, pa.string()),
+            schema.URI: pa.array([address(fs, f"{root}/{name}") for name in names], pa.string()),
+        }
+    )
+    return table, ignored
+
+
+def list_annotations(
+    fs: AbstractFileSystem, path: str, must_exist: bool
+) -> tuple[pa.Table, str]:
+    """List the pictures that an annotations file names, and say which field is the id.
+
+    Every line has `file`, relative to the annotations file, and where it is tagged `tags`: a
+    list in JSON, in CSV separated by '|', ';' or ','. Other fields ride along.
+
+    Args:
+        must_exist: whether a picture that is not there is an error now; otherwise its row gets
+            one when it is read.
+
+    Raises:
+        CorpusError: a line that cannot be read, or lacks its file, or names a missing picture.
+    """
+    root = PurePosixPath(path).parent
+    read = _json_lines if path.endswith(".jsonl") else _csv_rows
+    records = list(read(fs, path))
+    if not records:
+        raise CorpusError(f"{path}: has no lines; write one a picture")
+    id_field = next((name for name in _ID_FIELDS if name in records[0][1]), "")
+    there = frozenset(fs.find(str(root))) if must_exist else frozenset()
+    ids: list[str] = []
+    uris: list[str] = []
+    for where, record in records:
+        file = next((record[name] for name in _FILE_FIELDS if name in record), None)
+        if not isinstance(file, str) or not file:
+            raise CorpusError(
+                f"{path}, {where}: no `file` in it; give the picture's path relative to "
+                f"{root}"
+            )
+        uri = posixpath.normpath(str(root / file))
+        if must_exist and uri not in there:
+            raise CorpusError(
+                f"{path}, {where}: the picture {uri} is not there; put it there, or take the "
+                "line out"
+            )
+        image_id = record.get(id_field, file) if id_field else file
+        ids.append(str(image_id))
+        uris.append(address(fs, uri))
+    columns: dict[str, pa.Array] = {
+        schema.IMAGE_ID: pa.array(ids, pa.string()),
+        schema.URI: pa.array(uris, pa.string()),
+    }
+    names = dict.fromkeys(name for _, record in records for name in record)
+    for name in names:
+        if name not in columns:
+            columns[name] = _column(path, name, [record.get(name) for _, record in records])
+    return pa.table(columns), id_field
+
+
+def _column(path: str, name: str, values: list[object]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        kinds = sorted({type(value).__name__ for value in values if value is not None})
+        raise CorpusError(
+            f"{path}: the field `{name}` is of several kinds ({', '.join(kinds)}); write it the "
+            "same way on every line"
+        ) from error
+
+
+def _json_lines(fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, dict[str, object]]]:
+    with fs.open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"line {number}"
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise CorpusError(
+                    f"{path}, {where}: not JSON ({error}); mend the line or take it out"
+                ) from error
+            if not isinstance(record, dict):
+                raise CorpusError(
+                    f"{path}, {where}: found {type(record).__name__}, expected an object such as "
+                    '{"file": "images/1.jpg", "tags": ["sky"]}'
+                )
+            for field in (schema.TAGS, schema.SOCIAL_TAGS):
+                _check_tags(path, where, field, record)
+            yield where, record
+
+
+def _check_tags(path: str, where: str, field: str, record: dict[str, object]) -> None:
+    tags = record.get(field)
+    if tags is None:
+        return
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise CorpusError(
+            f"{path}, {where}: `{field}` is {str(tags)[:60]!r}, expected a list of strings"
+        )
+
+
+def _csv_rows(fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, dict[str, object]]]:
+    with fs.open(path, "r", encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                where = f"line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise CorpusError(
+                        f"{path}, {where}: has another number of columns than the header; put "
+                        "cells that hold a comma into quotes"
+                    )
+                record: dict[str, object] = dict(row)
+                for field in (schema.TAGS, schema.SOCIAL_TAGS):
+                    if field in row:
+                        record[field] = split_tags(row[field])
+                yield where, record
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CorpusError(f"{path}: not CSV in UTF-8 ({error}); save it as such") from error
+
+
+def split_tags(text: str) -> list[str]:
+    """Tags of one cell: separated by '|', else ';', else ',', else one tag."""
+    separator = next((mark for mark in _SEPARATORS if mark in text), None)
+    parts = text.split(separator) if separator else [text]
+    return [part.strip() for part in parts if part.strip()]

@@ -1,0 +1,64 @@
+"""Writes a chunk's rows as one Parquet file, with the counts of what is in it in its footer."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine import schema
+from jobs.chunks import Chunk
+from jobs.store import Store
+
+_COUNTS = b"tagloom.counts"
+_PREFIX, _SUFFIX = "part-", ".parquet"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a chunk: rows, and how many of them failed by error code."""
+
+    chunk: str
+    rows: int
+    errors: Mapping[str, int]
+
+    @property
+    def failed(self) -> int:
+        return sum(self.errors.values())
+
+    def to_table(self) -> pa.Table:
+        """One row, as it travels from a worker to the driver."""
+        columns = {"chunk": [self.chunk], "rows": [self.rows], "errors": [json.dumps(self.errors)]}
+        return pa.table(columns)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object]) -> "Receipt":
+        return cls(str(row["chunk"]), int(str(row["rows"])), json.loads(str(row["errors"])))
+
+
+def part_name(chunk: str) -> str:
+    """The file of a chunk."""
+    return f"{_PREFIX}{chunk}{_SUFFIX}"
+
+
+def write_part(store: Store, chunk: Chunk, table: pa.Table) -> Receipt:
+    """Write a chunk's part, whole or not at all; a second writing replaces the first."""
+    codes = table.column(schema.ERROR).drop_null().to_pylist()
+    receipt = Receipt(chunk.name, table.num_rows, dict(sorted(Counter(codes).items())))
+    metadata = {**(table.schema.metadata or {}), _COUNTS: json.dumps(receipt.errors).encode()}
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    store.write(part_name(chunk.name), sink.getvalue())
+    return receipt
+
+
+def finished_parts(store: Store) -> Iterable[Receipt]:
+    """Receipts of the parts that are in the store, read from their footers."""
+    for name in store.names():
+        if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+            metadata = pq.read_metadata(pa.BufferReader(store.read(name)))
+            errors = json.loads((metadata.metadata or {}).get(_COUNTS, b"{}"))
+            yield Receipt(name[len(_PREFIX) : -len(_SUFFIX)], metadata.num_rows, errors)

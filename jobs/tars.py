@@ -1,0 +1,130 @@
+"""WebDataset tars: consecutive members that share a key are one sample, a picture and its tags."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from fsspec import AbstractFileSystem
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from engine import schema
+from engine.errors import CorpusError
+from jobs.listing import PICTURE_SUFFIXES, split_tags
+
+
+@dataclass(frozen=True)
+class SampleStart:
+    """A sample's key and the byte at which its first member's header begins."""
+
+    key: str
+    offset: int
+
+
+def scan_tar(fs: AbstractFileSystem, path: str) -> Iterator[SampleStart]:
+    """Find the samples of a tar by its headers alone.
+
+    Raises:
+        CorpusError: it is no tar, or ends too early.
+    """
+    last = None
+    with fs.open(path, "rb") as handle:
+        try:
+            with tarfile.open(fileobj=handle, mode="r:") as tar:
+                for member in tar:
+                    key = _key(member)
+                    if key is not None and key != last:
+                        yield SampleStart(key, member.offset)
+                        last = key
+                    # tarfile remembers every member it has met.
+                    tar.members.clear()  # type: ignore[attr-defined]
+        except (tarfile.TarError, EOFError) as error:
+            raise CorpusError(
+                f"{path}: not a tar that can be read to its end ({error}); fetch it again"
+            ) from error
+
+
+def read_samples(
+    fs: AbstractFileSystem, path: str, offset: int, samples: int
+) -> Iterator[dict[str, object]]:
+    """Read `samples` samples from a byte offset on: `__key__`, `bytes`, `tags` and JSON fields."""
+    parts: dict[str, bytes] = {}
+    last: str | None = None
+    given = 0
+    with fs.open(path, "rb") as handle:
+        handle.seek(offset)
+        with tarfile.open(fileobj=handle, mode="r:") as tar:
+            for member in tar:
+                key = _key(member)
+                if key is None:
+                    continue
+                if last is not None and key != last:
+                    yield _sample(path, last, parts)
+                    given += 1
+                    parts = {}
+                    if given == samples:
+                        return
+                last = key
+                content = tar.extractfile(member)
+                if content is not None:
+                    parts[_extension(member)] = content.read()
+                tar.members.clear()  # type: ignore[attr-defined]
+    if last is not None:
+        yield _sample(path, last, parts)
+
+
+def _key(member: tarfile.TarInfo) -> str | None:
+    """A member's path up to the first dot of its name, as WebDataset has it."""
+    path = PurePosixPath(member.name)
+    if not member.isfile() or path.name.startswith("."):
+        return None
+    return str(path.parent / path.name.partition(".")[0])
+
+
+def _extension(member: tarfile.TarInfo) -> str:
+    return PurePosixPath(member.name).name.partition(".")[2].lower()
+
+
+def _sample(path: str, key: str, parts: dict[str, bytes]) -> dict[str, object]:
+    sample: dict[str, object] = {"__key__": key, schema.BYTES: None}
+    for extension, data in parts.items():
+        if f".{extension.rpartition('.')[2]}" in PICTURE_SUFFIXES:
+            sample[schema.BYTES] = data
+    if "json" in parts:
+        try:
+            record = json.loads(parts["json"])
+        except ValueError as error:
+            raise CorpusError(f"{path}: {key}.json is not JSON ({error})") from error
+        if isinstance(record, dict):
+            sample["json"] = json.dumps(record, ensure_ascii=False)
+            tags = _tags_of_json(record)
+            if tags is not None:
+                sample[schema.TAGS] = tags
+    if "txt" in parts and schema.TAGS not in sample:
+        sample[schema.TAGS] = _tags_of_text(parts["txt"].decode("utf-8", "replace"))
+    return sample
+
+
+def _tags_of_json(record: dict[str, object]) -> list[str] | None:
+    tags = record.get(schema.TAGS)
+    if isinstance(tags, list):
+        return [str(tag) for tag in tags]
+    if isinstance(tags, str):
+        return _tags_of_text(tags)
+    return None
+
+
+def _tags_of_text(text: str) -> list[str]:
+    """Tags separated by new lines, '|', ';' or ','; else the words of a caption.
+
+    Of a caption the words without meaning of their own, and the punctuation, are left out.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1:
+        return lines
+    tags = split_tags(text)
+    if len(tags) > 1:
+        return tags
+    words = ["".join(c for c in word if c.isalnum() or c in "-'") for word in text.split()]
+    return [word for word in words if word and word.lower() not in ENGLISH_STOP_WORDS]
