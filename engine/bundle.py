@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from engine.annotators import REGISTRY
 from engine.cut import Cut
@@ -136,23 +136,24 @@ def load_bundle(folder: Path) -> Bundle:
             "'tagloom fit --corpus PATH --out BUNDLE', or use '--bundle imagenet'"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        claimed = content.pop("id", "")
+        text = path.read_bytes().decode()
+        content = json.loads(text)
+        content.pop("id", None)
         if content.get("format") != FORMAT:
             raise BundleError(
                 f"{path}: bundle format {content.get('format')!r}, but this version reads "
                 f"{FORMAT}; fit the bundle again"
             )
         manifest = Manifest.model_validate(content)
-    except (ValueError, ValidationError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BundleError(
             f"{path}: not a bundle's manifest ({str(error).splitlines()[0]}); copy the bundle "
             "again from where it was made, or fit it again"
         ) from error
-    if manifest.id != claimed:
+    if text != _text(manifest):
         raise BundleError(
-            f"{path}: was changed since the bundle was made (its id is {claimed!r}, its content "
-            f"gives '{manifest.id}'); copy the bundle again, or fit it again"
+            f"{path}: was changed since the bundle was made (it is not what its id '{manifest.id}' "
+            "stands for); copy the bundle again, or fit it again"
         )
     for name, digest in manifest.files.items():
         file = folder / name
@@ -212,10 +213,12 @@ def seal_bundle(draft: Path, manifest: Manifest) -> None:
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     digests = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
     sealed = manifest.model_copy(update={"files": digests})
-    content = {"id": sealed.id, **json.loads(sealed.model_dump_json())}
-    (draft / MANIFEST).write_text(
-        json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8"
-    )
+    (draft / MANIFEST).write_text(_text(sealed), encoding="utf-8", newline="\n")
+
+
+def _text(manifest: Manifest) -> str:
+    content = {"id": manifest.id, **json.loads(manifest.model_dump_json())}
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def _sha256(path: Path) -> str:

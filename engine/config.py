@@ -16,7 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-from engine.annotators import REGISTRY, CcaKnnRecipe, ClassPosteriorRecipe, LinearRecipe
+from engine.annotators import REGISTRY
+from engine.annotators.cca_knn import CcaKnnRecipe
+from engine.annotators.class_posterior import ClassPosteriorRecipe
+from engine.annotators.linear import LinearRecipe
 from engine.embed import BACKBONES, Compute
 from engine.errors import ConfigError
 from engine.image import DecodeLimits
@@ -42,9 +45,9 @@ class EmbedConfig(_Section):
             2015) keeps the whole picture and not its aspect ratio; 'crop' keeps the middle.
     """
 
-    backbone: str = "efficientnet-lite0"
+    backbone: str = "efficientnet-lite2"
     compute: Compute = "auto"
-    geometry: Literal["backbone", "squash", "crop"] = "backbone"
+    geometry: Literal["backbone", "squash", "crop"] = "squash"
 
     @model_validator(mode="after")
     def _known_backbone(self) -> "EmbedConfig":
@@ -68,12 +71,14 @@ class FitConfig(_Section):
     Attributes:
         validation: share of the tagged pictures on which fusion, calibration and cut are learned
             and the reported figures measured.
+        lift: how far rare tags are lifted, see `engine.fusion.Fusion`; 0 is not at all.
         refit: after that, learn the annotators again on all the pictures.
         max_failed: the job fails if a larger share of the pictures cannot be used.
     """
 
     seed: int = 0
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    lift: Annotated[float, Field(ge=0, le=1)] = 0.15
     refit: bool = True
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.5
     vocabulary: VocabularyConfig = VocabularyConfig()
@@ -82,9 +87,7 @@ class FitConfig(_Section):
     annotators: dict[
         Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")],
         Annotated[SerializeAsAny[Recipe], BeforeValidator(_recipe)],
-    ] = Field(
-        default={"cca-knn": CcaKnnRecipe(), "linear": LinearRecipe()}, min_length=1
-    )
+    ] = Field(default={"cca-knn": CcaKnnRecipe(), "linear": LinearRecipe()}, min_length=1)
 
     @model_validator(mode="after")
     def _same_backbone(self) -> "FitConfig":

@@ -21,6 +21,8 @@ class Corpus:
     ids: tuple[str, ...]
     embeddings_ND: NDArray[np.float32]
     labels_NV: sparse.csr_matrix
+    levels: tuple[int, ...]
+    """Widths of the levels that the embedding consists of; they add up to D."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
@@ -41,7 +43,7 @@ class Corpus:
     def subset(self, rows_M: NDArray[np.int64]) -> "Corpus":
         """The pictures at `rows_M`, in that order."""
         ids = tuple(self.ids[row] for row in rows_M)
-        return Corpus(ids, self.embeddings_ND[rows_M], self.labels_NV[rows_M])
+        return Corpus(ids, self.embeddings_ND[rows_M], self.labels_NV[rows_M], self.levels)
 
 
 def split_rows(

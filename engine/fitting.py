@@ -55,9 +55,10 @@ def fit_bundle(
         CorpusError: too few pictures or tags.
     """
     corpus, vocabulary = material.corpus, material.vocabulary
-    training_rows, validation_rows = split_rows(corpus.ids, config.validation, config.seed)
+    share = min(config.validation, VALIDATION_AT_MOST / max(len(corpus), 1))
+    training_rows, validation_rows = split_rows(corpus.ids, share, config.seed)
     training = corpus.subset(training_rows)
-    validation = corpus.subset(validation_rows[:VALIDATION_AT_MOST])
+    validation = corpus.subset(validation_rows)
     fitted: dict[str, Annotator] = {}
     scores: dict[str, NDArray[np.float32]] = {}
     for name, recipe in config.annotators.items():
@@ -65,7 +66,7 @@ def fit_bundle(
         fitted[name] = recipe.fit(training, vocabulary, group)
         scores[name] = score_corpus(fitted[name], validation)
     say(f"blending on {len(validation):,} validation pictures")
-    fusion = Fusion.learn(scores, validation.labels_NV, config.seed)
+    fusion = Fusion.learn(scores, validation.labels_NV, config.seed, config.lift)
     fused_NV = fusion(scores)
     cut = Cut.learn(fused_NV, validation.labels_NV)
     truth_NV = validation.labels_NV.toarray() > 0

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,11 @@ from sklearn.linear_model import LogisticRegression
 
 from engine.errors import BundleError
 
-_EDGE = 1e-6
+_LEAST, _MOST = np.float32(1e-12), np.float32(1 - 1e-6)
+"""Where scores are clipped; small ones keep their order far down, as nearest neighbours need."""
+
+_LIFT_FLOOR = 0.03
+"""Least root mean square of a tag that a lift counts with, relative to that of all tags."""
 
 
 @dataclass(frozen=True)
@@ -35,40 +39,63 @@ class Calibration:
             return cls()
         model = LogisticRegression(C=1e6)
         model.fit(_log_odds(scores_NV).reshape(-1, 1), truth)
-        slope = float(model.coef_[0, 0])
-        # Scores that say nothing, or the wrong thing, keep their order and lose their weight.
-        return cls(max(slope, 1e-3), float(model.intercept_[0]))
+        slope, least = float(model.coef_[0, 0]), 1e-3
+        if slope < least:
+            # Scores that say nothing, or the wrong thing, keep their order and lose their weight.
+            return cls(least, float(logit(truth.mean())))
+        return cls(slope, float(model.intercept_[0]))
 
     def __call__(self, scores_BV: NDArray[np.float32]) -> NDArray[np.float32]:
         """Calibrate float32 scores of any shape."""
-        return expit(_log_odds(scores_BV) * np.float32(self.slope) + np.float32(self.intercept))
+        log_odds = _log_odds(scores_BV) * np.float32(self.slope) + np.float32(self.intercept)
+        return expit(log_odds).astype(np.float32, copy=False)
 
 
 def _log_odds(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    return logit(np.clip(scores.astype(np.float32, copy=False), _EDGE, 1 - _EDGE))
+    clipped = np.clip(scores.astype(np.float32), _LEAST, _MOST)
+    return logit(clipped).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """A convex combination of calibrated annotator scores, itself calibrated."""
+    """A convex combination of calibrated annotator scores, lifted and calibrated again.
+
+    Attributes:
+        lift_V: what the blended score of each tag is divided by: its root mean square over
+            held-out pictures to a small power. Rare tags win a place among the first few that
+            likelihood alone would deny them; None lifts nothing.
+    """
 
     weights: Mapping[str, float]
     calibrations: Mapping[str, Calibration]
     final: Calibration
+    lift_V: NDArray[np.float32] | None = None
 
     def __call__(self, scores: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Blend scores [B, V], one array an annotator, into float32 [B, V] in [0, 1].
 
         An annotator that is not given drops out and the weights of the others are renormalised.
         """
+        return self.total(self.parts(scores))
+
+    def parts(self, scores: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """What each annotator with a weight adds to the blend, float32 [B, V]."""
         total = sum(self.weights[name] for name in scores)
         shares = {name: self.weights[name] / total for name in scores if total > 0}
-        blended = sum(
-            np.float32(share) * self.calibrations[name](scores[name])
+        return {
+            name: np.float32(share) * self.calibrations[name](scores[name])
             for name, share in shares.items()
             if share > 0
-        )
-        return self.final(np.asarray(blended, dtype=np.float32))
+        }
+
+    def total(self, parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The lifted and calibrated sum of what `parts` gave."""
+        blended_BV = np.asarray(sum(parts.values()), dtype=np.float32)
+        if self.lift_V is None:
+            return self.final(blended_BV)
+        lifted_BV = blended_BV / self.lift_V
+        # Read as odds, for a lifted score may exceed 1.
+        return self.final(lifted_BV / (1 + lifted_BV))
 
     @classmethod
     def learn(
@@ -76,27 +103,47 @@ class Fusion:
         scores: Mapping[str, NDArray[np.float32]],
         labels_NV: sparse.csr_matrix,
         seed: int,
+        lift: float = 0.0,
     ) -> "Fusion":
-        """Fit on held-out scores [N, V], one array an annotator."""
+        """Fit on held-out scores [N, V], one array an annotator.
+
+        Args:
+            lift: the power of the root mean square; 0 lifts nothing.
+        """
         calibrations = {name: Calibration.learn(s, labels_NV) for name, s in scores.items()}
         calibrated = {name: calibrations[name](s) for name, s in scores.items()}
         weights = exponentiated_gradient(calibrated, labels_NV, seed)
         draft = cls(weights, calibrations, Calibration())
-        return cls(weights, calibrations, Calibration.learn(draft(scores), labels_NV))
+        if lift > 0:
+            mean_square_V = np.square(draft(scores)).mean(axis=0)
+            # A tag that no held-out picture calls for is not lifted without bounds.
+            least = _LIFT_FLOOR**2 * mean_square_V.mean()
+            lift_V = ((mean_square_V + least) ** (lift / 2)).astype(np.float32)
+            draft = replace(draft, lift_V=lift_V)
+        return replace(draft, final=Calibration.learn(draft(scores), labels_NV))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        lift = None if self.lift_V is None else [float(value) for value in self.lift_V]
+        content = {
+            "weights": dict(self.weights),
+            "calibrations": {name: asdict(one) for name, one in self.calibrations.items()},
+            "final": asdict(self.final),
+            "lift": lift,
+        }
+        path.write_text(json.dumps(content), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Fusion":
         """Read what `save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
         try:
+            lift = content["lift"]
             return cls(
                 content["weights"],
                 {name: Calibration(**value) for name, value in content["calibrations"].items()},
                 Calibration(**content["final"]),
+                lift if lift is None else np.array(lift, dtype=np.float32),
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"{path}: not a fusion of this format ({error})") from error

@@ -54,10 +54,17 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What is refused unread: over `max_bytes` encoded, or over `max_pixels` (H * W) declared."""
+    """What is refused unread: over `max_bytes` encoded, or over `max_pixels` (H * W) declared.
+
+    Raises ValueError for a limit below 1.
+    """
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        if min(self.max_bytes, self.max_pixels) < 1:
+            raise ValueError(f"max_bytes and max_pixels must be at least 1: {self}")
 
 
 @dataclass(frozen=True)

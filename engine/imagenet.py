@@ -1,5 +1,6 @@
 """From the 1,000 ImageNet classes of a backbone's own head to the tags that people use."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,13 @@ CLASSES = 1000
 BASIC_WEIGHT = 1.0
 DETAIL_WEIGHT = 0.6
 GENERAL_WEIGHT = 0.4
+
+PACKAGED_WORDS = Path(__file__).with_name("imagenet_words.json")
+"""What `class_words` gives of WordNet 3.0, for where that is not installed.
+
+JSON: a class's synset id to its [word, weight] pairs. `python -m engine.imagenet_words` writes it
+anew; NOTICE-wordnet.txt beside it is WordNet's licence.
+"""
 
 
 def _table(entries: str) -> dict[str, str]:
@@ -177,17 +185,17 @@ class ClassTags:
 def class_tags(wordnet_folder: Path | None) -> ClassTags:
     """The tags of the 1,000 classes, these in the order of the head (that of the synset ids).
 
-    With WordNet's folder (see `find_wordnet`) a class has its own name and the everyday words
-    above it; with None its own name alone. Raises ConfigError where the folder does not hold
-    the whole of WordNet 3.0's nouns.
+    A class has its own name and the everyday words above it: by the WordNet in the folder (see
+    `find_wordnet`), or with None by PACKAGED_WORDS, which is the same. Raises ConfigError where
+    the folder does not hold the whole of WordNet 3.0's nouns.
     """
-    nouns = None if wordnet_folder is None else read_nouns(wordnet_folder)
+    words = _packaged_words() if wordnet_folder is None else class_words(read_nouns(wordnet_folder))
     info = ImageNetInfo()
     weights: dict[str, float] = {}
     carried: list[tuple[int, str]] = []
     for index in range(CLASSES):
         synset = info.index_to_label_name(index)
-        lifted = {} if nouns is None else everyday_words(synset.removeprefix("n"), nouns)
+        lifted = words[synset]
         is_detail = any(weight > GENERAL_WEIGHT for weight in lifted.values())
         own_weight = DETAIL_WEIGHT if is_detail else BASIC_WEIGHT
         first_lemma = info.index_to_description(index).partition(",")[0].lower()
@@ -205,6 +213,21 @@ def class_tags(wordnet_folder: Path | None) -> ClassTags:
     )
     weights_V = np.array([weights[tag] for tag in tags], np.float32)
     return ClassTags(tags, membership_CV, weights_V)
+
+
+def class_words(nouns: Nouns) -> dict[str, dict[str, float]]:
+    """The everyday words of each of the 1,000 classes, by synset id ("n02123045"), and weights.
+
+    Raises ConfigError where WordNet lacks the synset of a class.
+    """
+    info = ImageNetInfo()
+    synsets = [info.index_to_label_name(index) for index in range(CLASSES)]
+    return {synset: everyday_words(synset.removeprefix("n"), nouns) for synset in synsets}
+
+
+def _packaged_words() -> dict[str, dict[str, float]]:
+    pairs: dict[str, list[tuple[str, float]]] = json.loads(PACKAGED_WORDS.read_text("utf-8"))
+    return {synset: dict(words) for synset, words in pairs.items()}
 
 
 def everyday_words(offset: str, nouns: Nouns) -> dict[str, float]:

@@ -6,22 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from engine import schema
 from engine.annotators import REGISTRY
+from engine.answer import Ask, FuseWorker
 from engine.bundle import Bundle, load_bundle
 from engine.config import FitConfig
-from engine.cut import Cut, TopK, tag_lists
+from engine.cut import TopK
 from engine.embed import Compute, backbone, load_embedder
-from engine.fusion import Fusion
 from engine.image import DecodeLimits, Geometry, ImageError, decode, fit_to, thumbnail
 from engine.recipe import Annotator
 from engine.stage import Plan, Resources, Stage, Worker
 from engine.thumbnails import SIDE
-
-EVIDENCE = 8
-"""Neighbours given with a picture, at most."""
 
 
 def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
@@ -46,13 +42,15 @@ def embedding_geometry(config: FitConfig) -> Geometry:
 
 def annotation_plan(
     bundle: Bundle,
-    top_k: TopK,
+    top_k: TopK | None,
     resources: Mapping[str, Resources] | None = None,
     among: tuple[str, ...] | None = None,
 ) -> Plan:
     """The whole way of a picture through a bundle, from bytes to tags.
 
     Args:
+        top_k: None: each row says in its column `ask` what is wanted of it (`schema.ASKS`), and
+            the column `shares` is written as well.
         among: only these tags are given; None: any of the vocabulary.
         resources: what a stage asks for, by stage name ('decode', 'embed', 'score/<name>',
             'fuse'); stages without an entry ask for one CPU.
@@ -72,7 +70,7 @@ def annotation_plan(
     plan = Plan(
         tuple(placed), (schema.TAGS, schema.NEIGHBOURS), stamps={schema.BUNDLE_ID: bundle.id}
     )
-    plan.check({schema.IMAGE_ID, schema.BYTES})
+    plan.check({schema.IMAGE_ID, schema.BYTES} | ({schema.ASK} if top_k is None else set()))
     return plan
 
 
@@ -162,9 +160,7 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
     if method.gives_evidence:
         fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
-    return Stage(
-        f"score/{name}", _MakeScore(bundle.folder, name), method.reads, tuple(fields)
-    )
+    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), method.reads, tuple(fields))
 
 
 @dataclass(frozen=True)
@@ -191,26 +187,32 @@ class ScoreWorker:
         return pa.table(columns)
 
 
-def fuse_stage(bundle: Bundle, top_k: TopK, among: tuple[str, ...] | None = None) -> Stage:
+def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None = None) -> Stage:
     """All the annotators' scores to the tags of a picture, with the neighbours they came from."""
     index = bundle.vocabulary.index
-    places = None if among is None else tuple(index[tag] for tag in among if tag in index)
+    places = None if among is None else tuple(sorted(index[tag] for tag in among if tag in index))
     names = tuple(bundle.manifest.annotators)
     witnesses = tuple(
         name
         for name, kind in bundle.manifest.annotators.items()
         if REGISTRY[kind].annotator.gives_evidence
     )
+    asked = [] if top_k is not None else [schema.ASK]
+    told = [] if top_k is not None else [pa.field(schema.SHARES, schema.SHARE_LISTS)]
     return Stage(
         "fuse",
-        _MakeFuse(bundle.folder, names, witnesses, top_k, places),
+        _MakeFuse(
+            bundle.folder, names, witnesses, None if top_k is None else Ask(top_k, None, places)
+        ),
         reads=(
             *(schema.score_column(name) for name in names),
             *(schema.evidence_column(name) for name in witnesses),
+            *asked,
         ),
         writes=(
             pa.field(schema.TAGS, schema.SCORED_TAGS),
             pa.field(schema.NEIGHBOURS, schema.NEIGHBOUR_LIST),
+            *told,
         ),
     )
 
@@ -220,56 +222,15 @@ class _MakeFuse:
     folder: Path
     names: tuple[str, ...]
     witnesses: tuple[str, ...]
-    top_k: TopK
-    among: tuple[int, ...] | None
+    ask: Ask | None
 
     def __call__(self) -> Worker:
         bundle = load_bundle(self.folder)
-        places = range(len(bundle.vocabulary)) if self.among is None else sorted(self.among)
         return FuseWorker(
             self.names,
             self.witnesses,
             bundle.vocabulary.tags,
             bundle.fusion,
             bundle.cut,
-            self.top_k,
-            np.array(places, dtype=np.int64),
-        )
-
-
-@dataclass(frozen=True)
-class FuseWorker:
-    """Blends, ranks and cuts, and keeps the neighbours that carry a tag which was given."""
-
-    names: tuple[str, ...]
-    witnesses: tuple[str, ...]
-    tags: tuple[str, ...]
-    fusion: Fusion
-    cut: Cut
-    top_k: TopK
-    among_W: NDArray[np.int64]
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        scores_BV = self.fusion(
-            {name: schema.float_tensor(batch, schema.score_column(name)) for name in self.names}
-        )
-        chosen_BK, counts_B = self.cut.rank(scores_BV[:, self.among_W], self.top_k)
-        places_BK = self.among_W[chosen_BK]
-        neighbours: list[list[dict[str, object]]] = [[] for _ in range(batch.num_rows)]
-        for name in self.witnesses:
-            column = batch.column(schema.evidence_column(name)).to_pylist()
-            for row, evidence in enumerate(column):
-                given = set(places_BK[row, : counts_B[row]].tolist())
-                neighbours[row].extend(
-                    {"image_id": item["image_id"], "distance": item["distance"]}
-                    for item in evidence
-                    if not given.isdisjoint(item["tags"])
-                )
-        return pa.table(
-            {
-                schema.TAGS: tag_lists(self.tags, scores_BV, places_BK, counts_B),
-                schema.NEIGHBOURS: pa.array(
-                    [row[:EVIDENCE] for row in neighbours], schema.NEIGHBOUR_LIST
-                ),
-            }
+            self.ask,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.annotators import ClassPosterior
+from engine.annotators.class_posterior import ClassPosterior
 from engine.bundle import BackboneEntry, Manifest, new_bundle, seal_bundle
 from engine.cut import Cut
 from engine.embed import Compute, backbone, class_head
@@ -23,7 +23,7 @@ THRESHOLD = 0.1
 
 
 def write_imagenet_bundle(
-    folder: Path, backbone_name: str = "efficientnet-lite0", compute: Compute = "auto"
+    folder: Path, backbone_name: str = "efficientnet-lite2", compute: Compute = "auto"
 ) -> None:
     """Write the bundle of a backbone's classes; replaces an older one in its place.
 

@@ -18,6 +18,8 @@ TAGS = "tags"
 NEIGHBOURS = "neighbours"
 BUNDLE_ID = "bundle_id"
 SOCIAL_TAGS = "social_tags"
+ASK = "ask"
+SHARES = "shares"
 
 SCORED_TAGS = pa.list_(pa.struct([("tag", pa.string()), ("score", pa.float32())]))
 """Tags of a picture with their scores in [0, 1], best first."""
@@ -31,6 +33,15 @@ EVIDENCE_LIST = pa.list_(
     )
 )
 """What an annotator hands to the cut: neighbours with the vocabulary indices they speak for."""
+
+ASKS = pa.struct(
+    [("top_k", pa.int32()), ("threshold", pa.float32()), ("among", pa.list_(pa.int32()))]
+)
+"""What is wanted of one picture: how many tags (null: auto), of at least which score (null: any),
+among which places of the vocabulary (null: all)."""
+
+SHARE_LISTS = pa.list_(pa.list_(pa.float32()))
+"""For each tag given, the annotators' shares in its score, in the bundle's order; they sum to 1."""
 
 RESERVED = (ERROR, REASON, TAGS, NEIGHBOURS, BUNDLE_ID, PIXELS, EMBEDDING, THUMBNAIL)
 """Names that the engine writes; a caller's column of such a name comes out as `input_<name>`."""

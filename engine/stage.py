@@ -44,11 +44,13 @@ class Plan:
     """Stages in order, and which of the columns they write are wanted at the end.
 
     `stamps` are columns with one value for every row, failed ones too: what the row came from.
+    `inherits` are columns that the segments before this one wrote: not the caller's to keep.
     """
 
     stages: tuple[Stage, ...]
     keeps: tuple[str, ...]
     stamps: Mapping[str, str] = field(default_factory=dict)
+    inherits: tuple[str, ...] = ()
 
     def check(self, given: Collection[str]) -> None:
         """Refuse bad wiring before anything runs.
@@ -88,7 +90,8 @@ class Plan:
                 groups[-1].append(stage)
             else:
                 groups.append([stage])
-        plans = []
+        plans: list[Plan] = []
+        inherits: list[str] = []
         for position, group in enumerate(groups):
             later = [name for rest in groups[position + 1 :] for s in rest for name in s.reads]
             given = [field.name for s in self.stages for field in s.writes]
@@ -96,8 +99,28 @@ class Plan:
             if schema.BYTES in later:
                 keeps.append(schema.BYTES)
             is_last = position == len(groups) - 1
-            plans.append(Plan(tuple(group), tuple(keeps), self.stamps if is_last else {}))
+            stamps = self.stamps if is_last else {}
+            plans.append(Plan(tuple(group), tuple(keeps), stamps, tuple(inherits)))
+            inherits.extend(field.name for stage in group for field in stage.writes)
         return plans
+
+    def toward(self, keeps: tuple[str, ...]) -> "Plan":
+        """The stages that the columns `keeps` need, and no other; the stamps stay.
+
+        Raises:
+            SchemaError: no stage writes one of them.
+        """
+        wanted = set(keeps)
+        chosen: list[Stage] = []
+        for stage in reversed(self.stages):
+            if wanted & {field.name for field in stage.writes}:
+                chosen.append(stage)
+                wanted |= set(stage.reads)
+        plan = Plan(tuple(reversed(chosen)), keeps, self.stamps)
+        written = {field.name for stage in chosen for field in stage.writes}
+        if not written >= set(keeps):
+            raise SchemaError(f"no stage writes {sorted(set(keeps) - written)}")
+        return plan
 
     def workers(self) -> "Workers":
         """Make every stage's worker in this process."""
@@ -118,7 +141,8 @@ class Workers:
         no stage knows are the caller's and ride along.
         """
         stages = self.plan.stages
-        given = {schema.BYTES} | {field.name for stage in stages for field in stage.writes}
+        given = {schema.BYTES, *self.plan.inherits}
+        given |= {field.name for stage in stages for field in stage.writes}
         healthy = _with_error_columns(batch).append_column(
             _ORDER, pa.array(np.arange(batch.num_rows, dtype=np.int64))
         )
@@ -175,5 +199,3 @@ def _merge(stage: Stage, table: pa.Table, written: pa.Table) -> pa.Table:
         else:
             table = table.append_column(column_field, column)
     return table
-
-

@@ -1,61 +1,55 @@
-"""The one gradient loop: mini-batches, Adam, gradients summed over the group."""
+"""The one gradient loop: L-BFGS on a loss that is summed over blocks and over the group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import nn
 
 from engine.group import Group
 
-
-class TrainingSettings(BaseModel):
-    """How long and how fast to learn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: PositiveInt = 30
-    batch: PositiveInt = 256
-    learning_rate: PositiveFloat = 2e-3
-    seed: int = 0
+BlockLoss = Callable[[int], torch.Tensor]
+"""The sum of the losses of one of this rank's blocks of pictures, by its number."""
 
 
-def train(
-    module: nn.Module,
-    loss_of_rows: Callable[[NDArray[np.int64]], torch.Tensor],
-    rows: int,
-    settings: TrainingSettings,
+def minimise(
+    parameters: Sequence[nn.Parameter],
+    block_loss: BlockLoss,
+    blocks: Iterable[int],
+    pictures: float,
+    penalty: Callable[[], torch.Tensor],
+    iterations: int,
     group: Group,
 ) -> None:
-    """Minimise the mean loss over the group's rows, in place, with Adam and a cosine decay.
+    """Minimise mean loss + penalty in the parameters, in place, with L-BFGS and a line search.
+
+    Every step sees all the pictures of all the ranks, so the result depends on neither the order
+    of the pictures nor how they are shared out, but for rounding.
 
     Args:
-        loss_of_rows: the sum of the losses of some of this rank's rows, differentiable in the
-            parameters of `module`.
-        rows: how many rows this rank has; a rank with fewer starts over, so that all take the
-            same number of steps.
+        pictures: of the whole group.
+        iterations: at the most.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    counts = group.sum(np.eye(group.size)[group.rank] * rows)
-    steps_an_epoch = int(np.ceil(counts.max() / settings.batch))
-    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, settings.epochs * steps_an_epoch
+    numbers = list(blocks)
+    optimiser = torch.optim.LBFGS(
+        parameters, lr=1, max_iter=iterations, history_size=10, line_search_fn="strong_wolfe"
     )
-    generator = np.random.default_rng([settings.seed, group.rank])
-    for _ in range(settings.epochs):
-        order = np.resize(generator.permutation(rows), steps_an_epoch * settings.batch)
-        for step in range(steps_an_epoch):
-            # A short corpus must not see a row twice in one step merely to fill the batch.
-            chosen = np.unique(order[step * settings.batch : (step + 1) * settings.batch])
-            optimiser.zero_grad()
-            loss_of_rows(chosen).backward()  # type: ignore[no-untyped-call]
-            seen = float(group.sum(np.array([float(len(chosen))]))[0])
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        total = 0.0
+        for number in numbers:
+            loss = block_loss(number) / pictures
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        if group.size > 1:
+            total = float(group.sum(np.array([total]))[0])
             for parameter in parameters:
                 assert parameter.grad is not None
-                total = group.sum(parameter.grad.double().cpu().numpy())
-                parameter.grad.copy_(torch.from_numpy(total / seen))
-            optimiser.step()
-            schedule.step()
+                summed = group.sum(parameter.grad.double().cpu().numpy())
+                parameter.grad.copy_(torch.from_numpy(summed))
+        extra = penalty()
+        extra.backward()  # type: ignore[no-untyped-call]
+        return total + float(extra.detach())
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]

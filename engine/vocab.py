@@ -18,7 +18,8 @@ from engine.errors import BundleError, CorpusError
 
 def normalise_tag(tag: str) -> str:
     """One spelling of a tag: Unicode NFC, lower case, single spaces, no spaces at the ends."""
-    return " ".join(unicodedata.normalize("NFC", tag).lower().split())
+    # Composed after lowering: some letters compose with their marks in lower case alone.
+    return " ".join(unicodedata.normalize("NFC", tag.lower()).split())
 
 
 def normalise_tags(tags: Iterable[str]) -> tuple[str, ...]:

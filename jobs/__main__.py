@@ -1,4 +1,7 @@
-"""The command line: `tagloom`, the same as `python -m jobs`."""
+"""The command line: `tagloom`, the same as `python -m jobs`.
+
+Each command imports its job when it runs: torch and Ray take seconds that `--help` has no use for.
+"""
 
 import json
 from dataclasses import asdict
@@ -6,18 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from engine.config import load_config
-from engine.cut import parse_top_k
 from engine.errors import TagloomError
-from jobs.annotate import annotate as run_annotate
 from jobs.console import Console
-from jobs.corpus import draw_corpus, split_corpus
-from jobs.evaluate import evaluate as run_evaluate
-from jobs.fit import fit as run_fit
-from jobs.gallery import write_gallery
-from jobs.runner import RunSettings
 
 app = typer.Typer(
     help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",
@@ -42,6 +36,8 @@ def corpus_sample(
     quiet: Quiet = False,
 ) -> None:
     """Draw a corpus of scenes with their tags: deterministic, and free of rights."""
+    from jobs.corpus import draw_corpus
+
     draw_corpus(out, images, seed, Console(quiet))
 
 
@@ -54,6 +50,8 @@ def corpus_split(
     quiet: Quiet = False,
 ) -> None:
     """Divide a corpus into one to fit and one to evaluate, both as Parquet."""
+    from jobs.corpus import split_corpus
+
     split_corpus(corpus, out, test, seed, Console(quiet))
 
 
@@ -70,6 +68,10 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Learn a bundle from a tagged corpus."""
+    from engine.config import load_config
+    from jobs.fit import fit as run_fit
+    from jobs.runner import RunSettings
+
     settings = RunSettings(workers=workers)
     run_fit(corpus, out, load_config(config, set_ or ()), Console(quiet), overwrite, settings)
 
@@ -87,6 +89,10 @@ def annotate(
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures; run it again to go on where a killed run stopped."""
+    from engine.cut import parse_top_k
+    from jobs.annotate import annotate as run_annotate
+    from jobs.runner import RunSettings
+
     console = Console(quiet)
     settings = RunSettings(workers=workers)
     account = run_annotate(
@@ -112,20 +118,15 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle: precision, recall, F1 averaged over all the words, and N+."""
+    from engine.cut import parse_top_k
+    from jobs.evaluate import evaluate as run_evaluate
+    from jobs.evaluate import show
+    from jobs.runner import RunSettings
+
     console = Console(quiet)
     settings = RunSettings(workers=workers)
     result = run_evaluate(bundle, corpus, out, parse_top_k(top_k), console, words, settings)
-    table = Table(title=f"{result.pictures:,} pictures, {result.words:,} words, k = {top_k}")
-    for heading in ("P", "R", "F1", "N+", "picture F1"):
-        table.add_column(heading, justify="right")
-    table.add_row(
-        f"{result.precision:.1f}",
-        f"{result.recall:.1f}",
-        f"{result.f1:.1f}",
-        str(result.n_plus),
-        f"{result.picture_f1:.1f}",
-    )
-    console.table(table)
+    show(result, console)
     typer.echo(json.dumps(asdict(result)))
 
 
@@ -138,9 +139,26 @@ def gallery(
     quiet: Quiet = False,
 ) -> None:
     """Show annotated pictures as one HTML page that needs no network."""
+    from jobs.gallery import write_gallery
+
     console = Console(quiet)
     write_gallery(annotations, out, pictures, console, title)
     console.say(f"gallery: {out.absolute()}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="A folder of the demo's own.")] = Path("demo"),
+    corpus: Annotated[
+        str | None, typer.Option(help="Your tagged pictures; without: drawn ones.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=20, help="How many to draw.")] = 3000,
+    quiet: Quiet = False,
+) -> None:
+    """Run every job once: learn from a corpus, tag pictures held out, show them in a gallery."""
+    from jobs.demo import run_demo
+
+    run_demo(out, corpus, images, Console(quiet))
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.runner import RunSettings, in_worker, ray_session, run_plan
 from jobs.sink import finished_parts
-from jobs.source import LISTING, take_inventory
-from jobs.store import Store
+from jobs.source import SCRATCH, take_inventory
+from jobs.store import Store, absolute
 
 JOB = "job.json"
 MANIFEST = "manifest.json"
@@ -89,10 +89,12 @@ def annotate(
     """
     bundle = open_bundle(bundle_name, console)
     plan = annotation_plan(bundle, top_k)
+    source = absolute(source)
     store = Store(output)
+    _check_apart(source, store)
     earlier = _earlier_job(store)
     started = time.monotonic()
-    with ray_session(), _tidy(store, is_new=earlier is None):
+    with ray_session(), _tidy(store):
         with console.waiting("listing the pictures"):
             inventory = in_worker(take_inventory, source, store, is_corpus=False)
         assert isinstance(inventory, Inventory)
@@ -100,7 +102,7 @@ def annotate(
             input=source,
             fingerprint=inventory.fingerprint,
             rows=inventory.rows,
-            bundle=bundle_name,
+            bundle=str(bundle.folder),
             bundle_id=bundle.id,
             top_k=top_k,
         )
@@ -127,7 +129,7 @@ def annotate(
                         f"{output}, and the same command with a higher limit goes on from them"
                     )
                 advance(receipt.rows)
-        store.remove(LISTING.partition("/")[0])
+        store.remove(SCRATCH)
     errors: Counter[str] = Counter()
     for receipt in receipts.values():
         errors.update(receipt.errors)
@@ -188,14 +190,22 @@ def _check_same(store: Store, earlier: Job | None, job: Job) -> None:
         )
 
 
+def _check_apart(source: str, store: Store) -> None:
+    if f"{store.url}/".startswith(f"{source}/"):
+        raise ConfigError(
+            f"{store.url}: lies within the input {source}, which would change by it; name an "
+            "output elsewhere"
+        )
+
+
 @contextmanager
-def _tidy(store: Store, is_new: bool) -> Iterator[None]:
+def _tidy(store: Store) -> Iterator[None]:
     """Leave nothing behind of a job that ends before it has begun."""
-    was_there = bool(store.names()) or not is_new
+    existed = store.exists()
     try:
         yield
     except BaseException:
-        if not was_there and not store.is_file(JOB):
-            store.remove(LISTING.partition("/")[0])
+        store.remove(SCRATCH)
+        if not existed:
             store.remove_if_empty()
         raise

@@ -21,6 +21,7 @@ class Chunk:
         shard: path or URL of the shard.
         start: first row; for a tar, the byte at which its first member begins.
         rows: how many rows.
+        label: what rows without an id of their own are called by, with their number.
         duplicates: rows (0 is the chunk's first) whose id an earlier row of the job has.
     """
 
@@ -29,6 +30,7 @@ class Chunk:
     shard: str
     start: int
     rows: int
+    label: str = ""
     duplicates: tuple[int, ...] = ()
 
     def to_json(self) -> str:
@@ -47,14 +49,12 @@ class Inventory:
 
     Attributes:
         ignored: files of the input that hold no picture and no tags.
-        id_column: the caller's column that gave `image_id`; '' where a path or key did.
     """
 
     chunks: tuple[Chunk, ...]
     rows: int
     fingerprint: str
     ignored: int = 0
-    id_column: str = ""
 
 
 def rows_a_chunk(rows: int) -> int:

@@ -1,6 +1,6 @@
 """What a job tells the person who started it: steps, progress, figures; all on standard error."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rich.console
@@ -60,19 +60,11 @@ class Console:
         if not self._console.is_terminal:
             self.say(f"{text}: {total:,} done")
 
-    def figures(self, title: str, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """A table with a row a method and a column a figure."""
-        names = dict.fromkeys(
-            n for row in metrics.values() for n in row if not n.startswith("weight/")
-        )
+    def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Figures under headings; what stands in the first column names the row."""
         table = Table(title=title)
-        for heading in ("", *names):
-            table.add_column(heading, justify="right" if heading else "left")
-        for method, row in metrics.items():
-            cells = [f"{row[n]:.3f}" if n in row else "" for n in names]
-            table.add_row(method, *cells)
-        self._console.print(table)
-
-    def table(self, table: Table) -> None:
-        """A table that the caller made."""
+        for place, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if place else "left")
+        for row in rows:
+            table.add_row(*row)
         self._console.print(table)

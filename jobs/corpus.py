@@ -105,7 +105,7 @@ def split_corpus(corpus: str, out: Path, share: float, seed: int, console: Conso
 def _batches(inventory: Inventory) -> Iterator[pa.Table]:
     """The rows of a corpus under their own names again, without the engine's columns."""
     for chunk in inventory.chunks:
-        for batch in read_chunk(chunk, inventory.id_column, 256, DecodeLimits().max_bytes):
+        for batch in read_chunk(chunk, 256, DecodeLimits().max_bytes):
             plain = batch.drop_columns([schema.ERROR, schema.REASON])
             yield plain.rename_columns([n.removeprefix("input_") for n in plain.column_names])
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from jobs.console import Console
 from jobs.fit import INPUT_TAGS
 from jobs.runner import RunSettings, in_worker, ray_session, run_plan
 from jobs.source import take_inventory
-from jobs.store import Store
+from jobs.store import Store, absolute, scratch_beside
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,14 @@ def evaluate(
     plan = annotation_plan(bundle, top_k, among=words)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there already and not empty; name another folder")
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
     counted = Vocabulary(words, (0,) * len(words))
     given: list[list[str]] = []
     true: list[list[str]] = []
     unused = 0
-    near = str(out.absolute().parent)
-    with ray_session(), tempfile.TemporaryDirectory(prefix=".tagloom-", dir=near) as work:
+    with ray_session(), scratch_beside(out) as work:
         store = Store(work)
         with console.waiting("listing the corpus"):
-            inventory = in_worker(take_inventory, corpus, store, is_corpus=True)
+            inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
         assert isinstance(inventory, Inventory)
         with console.progress("evaluating", inventory.rows) as advance:
             limit = bundle.manifest.limits.max_bytes
@@ -107,8 +104,6 @@ def evaluate(
                 advance(receipt.rows)
         for chunk in inventory.chunks:
             part = pq.read_table(store.path(f"part-{chunk.name}.parquet"))
-            if INPUT_TAGS not in part.column_names:
-                raise CorpusError(f"{corpus}: has no `tags` to compare with; give it some")
             for tags, truth in zip(
                 part.column(schema.TAGS).to_pylist(),
                 part.column(INPUT_TAGS).to_pylist(),
@@ -157,9 +152,23 @@ def evaluate(
     return result
 
 
+def show(result: Evaluation, console: Console) -> None:
+    """Print the figures as a table."""
+    title = f"{result.pictures:,} pictures, {result.words:,} words, k = {result.top_k}"
+    row = [
+        result.bundle_id,
+        f"{result.precision:.1f}",
+        f"{result.recall:.1f}",
+        f"{result.f1:.1f}",
+        str(result.n_plus),
+        f"{result.picture_f1:.1f}",
+    ]
+    console.table(title, ["bundle", "P", "R", "F1", "N+", "picture F1"], [row])
+
+
 def _write(out: Path, files: dict[str, object]) -> None:
     draft = out.absolute().parent / f".{out.name}.{os.getpid()}.tmp"
-    draft.mkdir()
+    draft.mkdir(parents=True)
     try:
         for name, content in files.items():
             text = json.dumps(content, indent=1, ensure_ascii=False)

@@ -1,6 +1,5 @@
 """`tagloom fit`: a tagged corpus in, a bundle out."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from engine import schema
 from engine.bundle import Bundle, check_target, load_bundle, new_bundle
 from engine.config import FitConfig
 from engine.corpus import Corpus
+from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle
 from engine.group import Solo
@@ -23,7 +23,7 @@ from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.runner import RunSettings, in_worker, ray_session, run_plan
 from jobs.source import take_inventory
-from jobs.store import Store
+from jobs.store import Store, absolute, scratch_beside
 
 INPUT_TAGS = f"input_{schema.TAGS}"
 """The column in which a corpus's own tags travel."""
@@ -44,27 +44,34 @@ def fit(
             is left behind then.
     """
     check_target(out, overwrite)
-    with ray_session(), tempfile.TemporaryDirectory(prefix=".tagloom-", dir=_near(out)) as work:
+    with ray_session(), scratch_beside(out) as work:
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
-        console.say(
-            f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags"
-        )
+        console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         with new_bundle(out, overwrite) as draft:
             fit_bundle(draft, material, config, Solo(), console.say)
     bundle = load_bundle(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")
-    console.figures("validation part", bundle.manifest.metrics)
+    _show(bundle, console)
     console.say(f"bundle {bundle.id} is at {out}")
     return bundle
 
 
-def _near(out: Path) -> str:
-    """A folder that workers of a cluster share with us if they share the bundle's place."""
-    place = out.absolute().parent
-    place.mkdir(parents=True, exist_ok=True)
-    return str(place)
+def _show(bundle: Bundle, console: Console) -> None:
+    metrics = bundle.manifest.metrics
+    shares = {name: metrics["fused"][f"weight/{name}"] for name in bundle.manifest.annotators}
+    figures = ("precision@5", "recall@5", "f1@5", "n_plus@5", "picture_f1@auto")
+    rows = [
+        [
+            name,
+            f"{shares.get(name, 1):.2f}",
+            *(f"{row[n]:.0f}" if n == "n_plus@5" else f"{100 * row[n]:.1f}" for n in figures),
+        ]
+        for name, row in metrics.items()
+    ]
+    headings = ["annotator", "weight", "P@5", "R@5", "F1@5", "N+@5", "picture F1, auto"]
+    console.table("on the validation part", headings, rows)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def embed_corpus(
         CorpusError: the corpus is broken, untagged, or too many of its pictures cannot be used.
     """
     with console.waiting("listing the corpus"):
-        inventory = in_worker(take_inventory, corpus, store, is_corpus=True)
+        inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
     assert isinstance(inventory, Inventory)
     plan = embedding_plan(config, thumbnails=inventory.rows <= MOST)
     errors: dict[str, int] = {}
@@ -121,12 +128,6 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     thumbnails: dict[str, bytes] = {}
     untagged = 0
     for part in embedded.parts():
-        if INPUT_TAGS not in part.column_names:
-            raise CorpusError(
-                f"{corpus}: there are pictures but no `tags` with them; give each picture its "
-                "tags (see the README, 'Corpora that go in')"
-            )
-        _check_tags(corpus, part.schema.field(INPUT_TAGS).type)
         healthy = part.filter(part.column(schema.ERROR).is_null())
         given = healthy.column(INPUT_TAGS).to_pylist()
         tagged = np.array([bool(one) for one in given], dtype=np.bool_)
@@ -147,16 +148,11 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         notes.append(f"pictures that could not be used: {_listed(embedded.errors)}")
     if untagged:
         notes.append(f"{untagged:,} pictures without tags were passed over")
-    whole = Corpus(tuple(ids), np.concatenate(blocks), labels_NV)
+    levels = backbone(config.embed.backbone).levels
+    whole = Corpus(tuple(ids), np.concatenate(blocks), labels_NV, levels)
     return Material(
         whole if len(kept) == len(ids) else whole.subset(kept), vocabulary, thumbnails, tuple(notes)
     )
-
-
-def _check_tags(corpus: str, kind: pa.DataType) -> None:
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not (is_list and pa.types.is_string(kind.value_type)) and not pa.types.is_null(kind):
-        raise CorpusError(f"{corpus}: `tags` is of type {kind}; expected a list of strings")
 
 
 def _listed(errors: dict[str, int]) -> str:

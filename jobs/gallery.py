@@ -87,18 +87,16 @@ def _items(
     for number, place in enumerate(places):
         chunk = chunks[int(place)]
         share = min(-(-left // (len(places) - number)), chunk.rows)
-        yield from _chunk_items(store, chunk, inventory.id_column, bundle, share)
+        yield from _chunk_items(store, chunk, bundle, share)
         left -= share
 
 
-def _chunk_items(
-    store: Store, chunk: Chunk, id_column: str, bundle: Bundle, share: int
-) -> Iterator[GalleryItem]:
+def _chunk_items(store: Store, chunk: Chunk, bundle: Bundle, share: int) -> Iterator[GalleryItem]:
     part = pq.read_table(pa.BufferReader(store.read(part_name(chunk.name))))
     limits = bundle.manifest.limits
     wanted = set(np.linspace(0, chunk.rows - 1, share).astype(int).tolist())
     row = 0
-    for batch in read_chunk(chunk, id_column, 32, limits.max_bytes):
+    for batch in read_chunk(chunk, 32, limits.max_bytes):
         for data in batch.column(schema.BYTES):
             if row in wanted:
                 picture = None

@@ -7,14 +7,16 @@ columns. Its rows are what chunks point at.
 import csv
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from engine import schema
 from engine.errors import CorpusError
+from jobs.store import address
 
 ANNOTATIONS = ("annotations.jsonl", "annotations.csv")
 
@@ -26,11 +28,6 @@ PICTURE_SUFFIXES = frozenset(_DECODED | _OTHERS)
 _ID_FIELDS = ("image_id", "id")
 _FILE_FIELDS = ("file", "file_name", "filename", "image", "path")
 _SEPARATORS = ("|", ";", ",")
-
-
-def address(fs: AbstractFileSystem, path: str) -> str:
-    """How a row names a file: a plain path where it is local, else a URL."""
-    return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
 
 
 def list_folder(fs: AbstractFileSystem, root: str) -> tuple[pa.Table, int]:
@@ -66,13 +63,12 @@ def list_folder(fs: AbstractFileSystem, root: str) -> tuple[pa.Table, int]:
     return table, ignored
 
 
-def list_annotations(
-    fs: AbstractFileSystem, path: str, must_exist: bool
-) -> tuple[pa.Table, str]:
-    """List the pictures that an annotations file names, and say which field is the id.
+def list_annotations(fs: AbstractFileSystem, path: str, must_exist: bool) -> pa.Table:
+    """List the pictures that an annotations file names.
 
-    Every line has `file`, relative to the annotations file, and where it is tagged `tags`: a
-    list in JSON, in CSV separated by '|', ';' or ','. Other fields ride along.
+    Every line has `file`, a URL or a path relative to the annotations file, and where it is
+    tagged `tags`: a list in JSON, in CSV separated by '|', ';' or ','. The id is `image_id`, or
+    `id`, or else `file`. Other fields ride along.
 
     Args:
         must_exist: whether a picture that is not there is an error now; otherwise its row gets
@@ -86,46 +82,65 @@ def list_annotations(
     records = list(read(fs, path))
     if not records:
         raise CorpusError(f"{path}: has no lines; write one a picture")
-    id_field = next((name for name in _ID_FIELDS if name in records[0][1]), "")
     there = frozenset(fs.find(str(root))) if must_exist else frozenset()
     ids: list[str] = []
     uris: list[str] = []
     for where, record in records:
-        file = next((record[name] for name in _FILE_FIELDS if name in record), None)
+        file = _first(record, _FILE_FIELDS)
         if not isinstance(file, str) or not file:
             raise CorpusError(
-                f"{path}, {where}: no `file` in it; give the picture's path relative to "
-                f"{root}"
+                f"{path}, {where}: no `file` in it; give the picture's path relative to {root}"
             )
+        image_id = _first(record, _ID_FIELDS)
+        ids.append(file if image_id is None else str(image_id))
+        if "://" in file:
+            uris.append(file)
+            continue
         uri = posixpath.normpath(str(root / file))
-        if must_exist and uri not in there:
+        # A link, or what lies outside the folder, is not among what `find` gives.
+        if must_exist and uri not in there and not fs.isfile(uri):
             raise CorpusError(
                 f"{path}, {where}: the picture {uri} is not there; put it there, or take the "
                 "line out"
             )
-        image_id = record.get(id_field, file) if id_field else file
-        ids.append(str(image_id))
         uris.append(address(fs, uri))
-    columns: dict[str, pa.Array] = {
-        schema.IMAGE_ID: pa.array(ids, pa.string()),
-        schema.URI: pa.array(uris, pa.string()),
+    columns = {
+        schema.IMAGE_ID: _column(path, schema.IMAGE_ID, ids),
+        schema.URI: _column(path, schema.URI, uris),
     }
-    names = dict.fromkeys(name for _, record in records for name in record)
-    for name in names:
-        if name not in columns:
-            columns[name] = _column(path, name, [record.get(name) for _, record in records])
-    return pa.table(columns), id_field
+    for name in dict.fromkeys(name for _, record in records for name in record):
+        values = [record.get(name) for _, record in records]
+        if name == schema.URI:
+            columns[f"input_{name}"] = _column(path, name, values)
+        elif name != schema.IMAGE_ID:
+            columns[name] = _column(path, name, values)
+    return pa.table(columns)
 
 
-def _column(path: str, name: str, values: list[object]) -> pa.Array:
+def _first(record: dict[str, object], names: Sequence[str]) -> object:
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def _column(path: str, name: str, values: Sequence[object]) -> pa.Array:
     try:
-        return pa.array(values)
+        column = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         kinds = sorted({type(value).__name__ for value in values if value is not None})
         raise CorpusError(
             f"{path}: the field `{name}` is of several kinds ({', '.join(kinds)}); write it the "
             "same way on every line"
         ) from error
+    except (OverflowError, UnicodeError) as error:
+        raise CorpusError(
+            f"{path}: the field `{name}` holds what no table can ({error}); write whole numbers "
+            "in 64 bits, and text in Unicode"
+        ) from error
+    try:
+        pq.write_table(pa.table({name: column[:0]}), pa.BufferOutputStream())
+    except pa.ArrowNotImplementedError:
+        # Such as {}, which Parquet has no type for.
+        return pa.array([None if value is None else json.dumps(value) for value in values])
+    return column
 
 
 def _json_lines(fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, dict[str, object]]]:

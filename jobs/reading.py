@@ -1,5 +1,6 @@
 """Reads a chunk: rows with `image_id`, `bytes`, the caller's columns, and what went wrong."""
 
+import posixpath
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,36 +10,62 @@ import aiohttp
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError
 
 from engine import schema
 from engine.errors import CorpusError
 from engine.image import ImageErrorCode
 from jobs.chunks import Chunk
-from jobs.source import row_ids
+from jobs.columns import (
+    KEY,
+    LISTING_ROLES,
+    TAR_ROLES,
+    Roles,
+    callers_columns,
+    parquet_roles,
+    row_ids,
+)
 from jobs.tars import read_samples
 
 FETCHES = 16
 """URIs that one worker fetches at a time: their latency, not the processor, is what counts."""
 
+# What fsspec's file systems were seen to raise for a URL that is wrong or out of reach.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    ImportError,
+    EOFError,
+    aiohttp.ClientError,
+    BotoCoreError,
+)
+
 _Row = tuple[bytes | None, str | None, str | None]
 """A picture's bytes, or None with an error code and a reason."""
 
 
-def read_chunk(
-    chunk: Chunk, id_column: str, batch_rows: int, max_bytes: int
-) -> Iterator[pa.Table]:
+def read_chunk(chunk: Chunk, batch_rows: int, max_bytes: int) -> Iterator[pa.Table]:
     """Yield a chunk's rows in batches of `batch_rows`, each with one schema.
 
     Args:
         max_bytes: a picture of more bytes is not fetched; its row gets `too_large`.
 
     A caller's column of a name that the engine writes comes as `input_<name>`.
+
+    Raises:
+        CorpusError: the shard cannot be read, or is not what it was when the job began.
     """
     done = 0
-    for rows in _RAW[chunk.form](chunk, batch_rows):
-        inside = [row - done for row in chunk.duplicates if done <= row < done + rows.num_rows]
-        yield _standard(rows, chunk, done, id_column, inside, max_bytes)
-        done += rows.num_rows
+    try:
+        for rows in _RAW[chunk.form](chunk, batch_rows):
+            yield _standard(rows, chunk, done, max_bytes)
+            done += rows.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(
+            f"{chunk.shard}: cannot be read ({str(error).splitlines()[0]}); fetch or write it "
+            "again, and leave the input of a running job as it is"
+        ) from error
     if done != chunk.rows:
         raise CorpusError(
             f"{chunk.shard}: held {chunk.rows} rows from {chunk.start} on when the job began, and "
@@ -99,7 +126,7 @@ def _read_tar(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
     samples = read_samples(fs, path, chunk.start, chunk.rows)
     types = pa.schema(
         [
-            ("__key__", pa.string()),
+            (KEY, pa.string()),
             (schema.BYTES, pa.binary()),
             (schema.TAGS, pa.list_(pa.string())),
             ("json", pa.string()),
@@ -112,83 +139,76 @@ def _read_tar(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
 _RAW = {"listing": _read_listing, "parquet": _read_parquet, "tar": _read_tar}
 
 
-def _standard(
-    rows: pa.Table,
-    chunk: Chunk,
-    done: int,
-    id_column: str,
-    duplicates: list[int],
-    max_bytes: int,
-) -> pa.Table:
+def _standard(rows: pa.Table, chunk: Chunk, done: int, max_bytes: int) -> pa.Table:
     """Give rows the columns that stages read, and keep the caller's."""
-    names = rows.column_names
-    if chunk.form == "listing":
-        ids = rows.column(schema.IMAGE_ID)
-    elif id_column:
-        ids = rows.column(id_column).cast(pa.string())
-    elif schema.URI in names:
-        ids = rows.column(schema.URI).cast(pa.string())
-    else:
-        ids = row_ids(chunk.shard, chunk.start + done, rows.num_rows)
-    pictures = _pictures(rows, max_bytes)
-    for row in duplicates:
-        reason = f"an earlier row of the input has the id '{ids[row].as_py()}' too"
-        pictures[row] = (None, str(ImageErrorCode.DUPLICATE_ID), reason)
+    roles = _roles(chunk, rows)
+    # In a tar, where rows are counted from its beginning alone, each has its key.
+    ids = row_ids(rows, roles, chunk.label, chunk.start + done)
+    pictures = _pictures(rows, roles, chunk.shard, max_bytes)
+    for row in (row - done for row in chunk.duplicates):
+        if 0 <= row < rows.num_rows:
+            reason = f"an earlier row of the input has the id '{ids[row].as_py()}' too"
+            pictures[row] = (None, str(ImageErrorCode.DUPLICATE_ID), reason)
     data, errors, reasons = zip(*pictures, strict=True)
-    columns = {schema.IMAGE_ID: ids}
-    for name in names:
-        if name in (schema.IMAGE_ID, schema.BYTES):
-            continue
-        column = rows.column(name)
-        if name == "image" and pa.types.is_struct(column.type):
-            if "path" in [field.name for field in column.type]:
-                columns["image_path"] = pa.array(
-                    [value and value["path"] for value in column.to_pylist()], pa.string()
-                )
-            continue
-        columns[f"input_{name}" if name in schema.RESERVED else name] = column
-    columns[schema.BYTES] = pa.array(data, pa.binary())
-    columns[schema.ERROR] = pa.array(errors, pa.string())
-    columns[schema.REASON] = pa.array(reasons, pa.string())
-    return pa.table(columns)
+    return pa.table(
+        {
+            schema.IMAGE_ID: ids,
+            **callers_columns(rows, roles),
+            schema.BYTES: pa.array(data, pa.binary()),
+            schema.ERROR: pa.array(errors, pa.string()),
+            schema.REASON: pa.array(reasons, pa.string()),
+        }
+    )
 
 
-def _pictures(rows: pa.Table, max_bytes: int) -> list[_Row]:
-    names = rows.column_names
+def _roles(chunk: Chunk, rows: pa.Table) -> Roles:
+    if chunk.form == "listing":
+        return LISTING_ROLES
+    return TAR_ROLES if chunk.form == "tar" else parquet_roles(chunk.shard, rows.schema)
+
+
+def _pictures(rows: pa.Table, roles: Roles, shard: str, max_bytes: int) -> list[_Row]:
     data: list[bytes | None] = [None] * rows.num_rows
     uris: list[str | None] = [None] * rows.num_rows
-    if schema.BYTES in names:
-        data = rows.column(schema.BYTES).to_pylist()
-    elif "image" in names:
-        values = rows.column("image").to_pylist()
-        if pa.types.is_struct(rows.column("image").type):
-            data = [value and value.get("bytes") for value in values]
-            uris = [value and value.get("path") for value in values]
-        else:
-            data = values
-    if schema.URI in names:
-        uris = rows.column(schema.URI).to_pylist()
-    missing = [row for row, value in enumerate(data) if value is None and uris[row]]
+    if roles.data:
+        data = rows.column(roles.data).to_pylist()
+    if roles.image:
+        values = rows.column(roles.image).to_pylist()
+        data = [value and value.get("bytes") for value in values]
+        uris = [value and value.get("path") for value in values]
+    if roles.uri:
+        given = rows.column(roles.uri).cast(pa.string()).to_pylist()
+        uris = [uri or path for uri, path in zip(given, uris, strict=True)]
     pictures: list[_Row] = [
         (value, None, None)
         if value is not None
         else (None, str(ImageErrorCode.EMPTY), "the row has neither bytes nor an address")
         for value in data
     ]
+    missing = {row: uris[row] for row, value in enumerate(data) if value is None and uris[row]}
     if missing:
+        folder = posixpath.dirname(shard)
         with ThreadPoolExecutor(min(FETCHES, len(missing))) as pool:
-            wanted = [str(uris[row]) for row in missing]
+            wanted = [_whole(str(uri), folder) for uri in missing.values()]
             fetched = list(pool.map(lambda uri: _fetch(uri, max_bytes), wanted))
         for row, picture in zip(missing, fetched, strict=True):
             pictures[row] = picture
     return pictures
 
 
+def _whole(uri: str, folder: str) -> str:
+    """A relative path is one from the file that names it."""
+    if "://" in uri or "::" in uri or uri.startswith(("/", "~")):
+        return uri
+    return f"{folder}/{uri}"
+
+
 def _fetch(uri: str, max_bytes: int) -> _Row:
     try:
-        with fsspec.open(uri, "rb") as file:
+        # Without fsspec, to which '::' in a name means something.
+        with open(uri, "rb") if uri.startswith("/") else fsspec.open(uri, "rb") as file:
             data: bytes = file.read(max_bytes + 1)
-    except (OSError, ValueError, ImportError, aiohttp.ClientError) as error:
+    except _UNREADABLE as error:
         reason = f"{uri}: {str(error) or type(error).__name__}"
         return None, str(ImageErrorCode.UNREADABLE_URI), reason
     if len(data) > max_bytes:

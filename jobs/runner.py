@@ -1,15 +1,19 @@
 """Folds a plan over an input with Ray Data: the one place where the engine meets the cluster."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayTaskError
 from threadpoolctl import threadpool_limits
 
+from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
 from jobs.reading import ahead, read_chunk
@@ -20,6 +24,8 @@ BATCH = 32
 """Pictures that go through the stages at a time."""
 
 _CHUNK = "__chunk"
+_FAILURE = "__failure"
+_ERRORS = {kind.__name__: kind for kind in TagloomError.__subclasses__()}
 
 
 @dataclass(frozen=True)
@@ -46,15 +52,19 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray Data's own actors make Ray's core write an error line about restarts that cannot fail.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name in ("ray.data", "ray._private.authentication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level="warning", log_to_driver=False)
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
     else:
         ray.init(
             "local",
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=512 * 1024**2,
-            logging_level="warning",
+            logging_level=logging.WARNING,
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
         )
@@ -76,6 +86,9 @@ def run_plan(
 
     Yields a receipt a chunk as soon as its part is in the store, in no fixed order. Memory does
     not depend on the number of pictures: only names of chunks and receipts pass the driver.
+
+    Raises:
+        TagloomError: a worker met what a user can mend, such as input that changed on the way.
     """
     todo = [{"chunk": chunk.to_json()} for chunk in inventory.chunks if chunk.name not in skip]
     if not todo:
@@ -86,7 +99,7 @@ def run_plan(
     # A chunk must stay in one block, whole, on its way between workers.
     context.target_max_block_size = None
     segments = plan.segments()
-    dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
+    dataset: ray.data.Dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
     for place, segment in enumerate(segments):
         resources = segment.stages[0].resources
         most = min(settings.workers or _workers(segment, segments), len(todo))
@@ -94,7 +107,7 @@ def run_plan(
             SegmentWorker,
             fn_constructor_kwargs={
                 "segment": segment,
-                "reads": ReadSettings(inventory.id_column, settings.batch, max_bytes),
+                "reads": ReadSettings(settings.batch, max_bytes),
                 "is_first": place == 0,
                 "store": store if place == len(segments) - 1 else None,
             },
@@ -105,6 +118,8 @@ def run_plan(
             num_gpus=resources.gpus or None,
         )
     for row in dataset.iter_rows():
+        if _FAILURE in row:
+            raise _ERRORS[row[_FAILURE]](row["message"])
         yield Receipt.from_row(row)
 
 
@@ -122,7 +137,6 @@ def _workers(segment: Plan, segments: list[Plan]) -> int:
 class ReadSettings:
     """What a first worker needs to read a chunk."""
 
-    id_column: str
     batch: int
     max_bytes: int
 
@@ -139,16 +153,31 @@ class SegmentWorker:
     reads: ReadSettings
     is_first: bool
     store: Store | None
-    workers: Workers = field(init=False)
 
     def __post_init__(self) -> None:
         threadpool_limits(1)
-        self.workers = self.segment.workers()
+
+    @cached_property
+    def workers(self) -> Workers:
+        return self.segment.workers()
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        """Work on one chunk; an error that the user can mend travels on in place of its rows.
+
+        Raised here it would reach the driver as an error of Ray's, without its own type.
+        """
+        if _FAILURE in block.column_names:
+            return block
+        try:
+            return self._run(block)
+        except TagloomError as error:
+            return pa.table({_FAILURE: [type(error).__name__], "message": [str(error)]})
+
+    def _run(self, block: pa.Table) -> pa.Table:
         name = block.column("chunk" if self.is_first else _CHUNK)[0].as_py()
         chunk = Chunk.from_json(name)
         table = pa.concat_tables([self.workers(batch) for batch in self._batches(chunk, block)])
+        assert table.num_rows == chunk.rows, (chunk, table.num_rows)
         if self.store is None:
             return table.append_column(_CHUNK, pa.repeat(name, table.num_rows))
         return write_part(self.store, chunk, table).to_table()
@@ -156,7 +185,7 @@ class SegmentWorker:
     def _batches(self, chunk: Chunk, block: pa.Table) -> Iterator[pa.Table]:
         if self.is_first:
             reads = self.reads
-            return ahead(read_chunk(chunk, reads.id_column, reads.batch, reads.max_bytes))
+            return ahead(read_chunk(chunk, reads.batch, reads.max_bytes))
         rows = block.drop_columns([_CHUNK])
         starts = range(0, rows.num_rows, self.reads.batch)
         return (rows.slice(start, self.reads.batch) for start in starts)
@@ -168,10 +197,20 @@ def loop_plan(
     """The same fold in this process, without Ray: a table a chunk, in order."""
     workers = plan.workers()
     for chunk in inventory.chunks:
-        batches = read_chunk(chunk, inventory.id_column, settings.batch, max_bytes)
+        batches = read_chunk(chunk, settings.batch, max_bytes)
         yield pa.concat_tables([workers(batch) for batch in batches])
 
 
 def in_worker(function: Callable[..., object], *arguments: object, **named: object) -> object:
-    """Run a function in a Ray worker, so that what it holds is not the driver's memory."""
-    return ray.get(ray.remote(num_cpus=1)(function).remote(*arguments, **named))
+    """Run a function in a Ray worker, so that what it holds is not the driver's memory.
+
+    Raises:
+        TagloomError: the function raised it there.
+    """
+    try:
+        return ray.get(ray.remote(num_cpus=1)(function).remote(*arguments, **named))
+    except RayTaskError as error:
+        if isinstance(error.cause, TagloomError):
+            # Ray's own error would tell the worker's whole trace.
+            raise error.cause from None
+        raise

@@ -59,6 +59,7 @@ def finished_parts(store: Store) -> Iterable[Receipt]:
     """Receipts of the parts that are in the store, read from their footers."""
     for name in store.names():
         if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-            metadata = pq.read_metadata(pa.BufferReader(store.read(name)))
+            with store.open(name) as file:
+                metadata = pq.read_metadata(file)
             errors = json.loads((metadata.metadata or {}).get(_COUNTS, b"{}"))
             yield Receipt(name[len(_PREFIX) : -len(_SUFFIX)], metadata.num_rows, errors)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,17 +15,18 @@ from numpy.typing import NDArray
 from engine import schema
 from engine.errors import CorpusError
 from jobs.chunks import Chunk, Form, Inventory, rows_a_chunk
-from jobs.listing import ANNOTATIONS, PICTURE_SUFFIXES, address, list_annotations, list_folder
-from jobs.store import Store
+from jobs.columns import check_tagged, parquet_roles, row_ids
+from jobs.listing import ANNOTATIONS, PICTURE_SUFFIXES, list_annotations, list_folder
+from jobs.store import Store, address, open_fs
 from jobs.tars import SampleStart, scan_tar
-
-ID_COLUMNS = (schema.IMAGE_ID, "id", "key", "__key__", "url", "file", "file_name", "filename")
-"""Columns of a Parquet file that are taken for the caller's id, the first that is there."""
 
 MOST_PASSES = 16
 """A row group is never read from its start more often than this, whatever the chunk's size."""
 
-LISTING = "_job/listing.arrow"
+SCRATCH = "_job"
+"""What a job keeps in its store while it runs."""
+
+LISTING = f"{SCRATCH}/listing.arrow"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Shard:
     path: str
     state: str
     ids: pa.Array
-    id_column: str = ""
+    label: str = ""
     row_groups: tuple[int, ...] = ()
     samples: tuple[SampleStart, ...] = ()
 
@@ -48,13 +48,13 @@ def take_inventory(url: str, store: Store, is_corpus: bool) -> Inventory:
     Args:
         url: a path or fsspec URL: a folder of pictures, of annotations, of Parquet files or of
             tars, or one such file.
-        is_corpus: a corpus to learn from must be right: missing pictures and double ids are
-            errors now. Otherwise each is the error of its row.
+        is_corpus: a corpus to learn from must be right: missing pictures, missing `tags` and
+            double ids are errors now. Otherwise the first and the last are errors of their rows.
 
     Raises:
         CorpusError: nothing is there, or it cannot be read.
     """
-    fs, root = fsspec.core.url_to_fs(url)
+    fs, root = open_fs(url)
     if not fs.exists(root):
         raise CorpusError(f"{url}: there is nothing at that path; check the spelling")
     ignored = 0
@@ -74,7 +74,7 @@ def take_inventory(url: str, store: Store, is_corpus: bool) -> Inventory:
         for chunk in _chunks(number, shard, rows_a_chunk(rows), duplicates[number])
     ]
     state = hashlib.sha256("\n".join(shard.state for shard in shards).encode()).hexdigest()
-    return Inventory(tuple(chunks), rows, state, ignored, shards[0].id_column)
+    return Inventory(tuple(chunks), rows, state, ignored)
 
 
 def _folder_shards(
@@ -90,25 +90,23 @@ def _folder_shards(
     )
     # Tars first: img2dataset writes a Parquet file without pictures beside each of them.
     for suffix in (".tar", ".parquet"):
-        shards = [path for path in files if path.endswith(suffix)]
-        if shards:
-            return [_shard(fs, path) for path in shards], 0
+        paths = [path for path in files if path.endswith(suffix)]
+        if paths:
+            return [_shard(fs, path, root, is_corpus) for path in paths], len(files) - len(paths)
     table, ignored = list_folder(fs, root)
-    return [_listing_shard(fs, table, "", store)], ignored
+    return [_listing_shard(fs, root, table, store, is_corpus)], ignored
 
 
-def _file_shards(
-    fs: AbstractFileSystem, path: str, store: Store, is_corpus: bool
-) -> list[_Shard]:
+def _file_shards(fs: AbstractFileSystem, path: str, store: Store, is_corpus: bool) -> list[_Shard]:
     suffix = PurePosixPath(path).suffix.lower()
     if suffix in (".tar", ".parquet"):
-        return [_shard(fs, path)]
+        return [_shard(fs, path, str(PurePosixPath(path).parent), is_corpus)]
     if suffix in (".jsonl", ".csv"):
-        table, id_column = list_annotations(fs, path, is_corpus)
-        return [_listing_shard(fs, table, id_column, store)]
+        table = list_annotations(fs, path, is_corpus)
+        return [_listing_shard(fs, path, table, store, is_corpus)]
     if suffix in PICTURE_SUFFIXES:
         columns = {schema.IMAGE_ID: [PurePosixPath(path).name], schema.URI: [address(fs, path)]}
-        return [_listing_shard(fs, pa.table(columns), "", store)]
+        return [_listing_shard(fs, path, pa.table(columns), store, is_corpus)]
     raise CorpusError(
         f"{path}: not a kind of file that holds pictures here; name a folder, or a .parquet, "
         ".tar, .jsonl, .csv or picture file"
@@ -116,8 +114,10 @@ def _file_shards(
 
 
 def _listing_shard(
-    fs: AbstractFileSystem, table: pa.Table, id_column: str, store: Store
+    fs: AbstractFileSystem, path: str, table: pa.Table, store: Store, is_corpus: bool
 ) -> _Shard:
+    if is_corpus:
+        check_tagged(path, table.schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=1024)
@@ -126,7 +126,7 @@ def _listing_shard(
     sizes = "\n".join(_state(fs, uri) for uri in table.column(schema.URI).to_pylist())
     state = hashlib.sha256(data + sizes.encode()).hexdigest()
     ids = table.column(schema.IMAGE_ID).combine_chunks()
-    return _Shard("listing", store.path(LISTING), state, ids, id_column)
+    return _Shard("listing", store.address(LISTING), state, ids)
 
 
 def _state(fs: AbstractFileSystem, uri: str) -> str:
@@ -137,51 +137,33 @@ def _state(fs: AbstractFileSystem, uri: str) -> str:
     return f"{uri}:{info['size']}:{info['mtime']}"
 
 
-def _shard(fs: AbstractFileSystem, path: str) -> _Shard:
+def _shard(fs: AbstractFileSystem, path: str, root: str, is_corpus: bool) -> _Shard:
     info = fs.info(path)
     stamp = info.get("mtime") or info.get("ETag") or info.get("LastModified")
     state = f"{path}:{info['size']}:{stamp}"
     if path.endswith(".tar"):
         samples = tuple(scan_tar(fs, path))
-        ids = pa.array([sample.key for sample in samples], pa.string())
-        return _Shard("tar", address(fs, path), state, ids, "__key__", samples=samples)
+        keys = pa.array([sample.key for sample in samples], pa.string())
+        return _Shard("tar", address(fs, path), state, keys, samples=samples)
+    # Two files of one name in two folders are told apart.
+    label = str(PurePosixPath(path).relative_to(root).with_suffix(""))
     try:
         with fs.open(path, "rb") as handle:
             file = pq.ParquetFile(handle)
-            names = set(file.schema_arrow.names)
-            _check_columns(path, names)
-            id_column = next((name for name in ID_COLUMNS if name in names), "")
+            roles = parquet_roles(path, file.schema_arrow)
+            if is_corpus:
+                check_tagged(path, file.schema_arrow)
             groups = tuple(
                 file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
             )
-            ids = _parquet_ids(file, path, id_column, names)
+            rows = file.read(columns=[roles.image_id] if roles.image_id else [])
+            ids = row_ids(rows, roles, label, 0)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(
-            f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})"
+            f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]}); fetch "
+            "or write it again"
         ) from error
-    return _Shard("parquet", address(fs, path), state, ids, id_column, row_groups=groups)
-
-
-def _check_columns(path: str, names: set[str]) -> None:
-    if not names & {schema.BYTES, "image", schema.URI}:
-        raise CorpusError(
-            f"{path}: no column with pictures; expected `bytes`, `image` (a struct of bytes and "
-            f"path) or `uri`, found {', '.join(sorted(names)) or 'no columns'}"
-        )
-
-
-def _parquet_ids(file: pq.ParquetFile, path: str, id_column: str, names: set[str]) -> pa.Array:
-    if id_column:
-        return file.read(columns=[id_column]).column(0).cast(pa.string()).combine_chunks()
-    if schema.URI in names:
-        return file.read(columns=[schema.URI]).column(0).cast(pa.string()).combine_chunks()
-    return row_ids(path, 0, file.metadata.num_rows)
-
-
-def row_ids(path: str, start: int, rows: int) -> pa.Array:
-    """Ids for rows that come without one: the file's name and the row's number in it."""
-    stem = PurePosixPath(path).stem
-    return pa.array([f"{stem}:{row}" for row in range(start, start + rows)], pa.string())
+    return _Shard("parquet", address(fs, path), state, ids, label, row_groups=groups)
 
 
 def _duplicates(ids_by_shard: Sequence[pa.Array]) -> list[NDArray[np.int64]]:
@@ -226,9 +208,7 @@ def _refuse_duplicates(
     )
 
 
-def _chunks(
-    number: int, shard: _Shard, size: int, duplicates: NDArray[np.int64]
-) -> list[Chunk]:
+def _chunks(number: int, shard: _Shard, size: int, duplicates: NDArray[np.int64]) -> list[Chunk]:
     bounds = _bounds(shard, size)
     chunks = []
     for place, (start, stop) in enumerate(pairwise(bounds)):
@@ -239,6 +219,7 @@ def _chunks(
             shard.path,
             start,
             stop - start,
+            shard.label,
             tuple(inside.tolist()),
         )
         if shard.samples:

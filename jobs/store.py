@@ -1,19 +1,88 @@
 """A folder for a job's output, local or in object storage, where a file is there whole or not."""
 
 import os
-from pathlib import PurePosixPath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import fsspec
+from fsspec import AbstractFileSystem
+
+from engine.errors import ConfigError
 
 _DRAFT = ".draft-"
 
 
+def open_fs(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a path or URL, and the path as that file system spells it.
+
+    Raises:
+        ConfigError: there is no file system for such URLs here.
+    """
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"{url}: cannot be reached ({error}); give a path, or a URL of a kind that fsspec "
+            "knows here"
+        ) from error
+    return fs, str(root)
+
+
+def address(fs: AbstractFileSystem, path: str) -> str:
+    """How to name a file so that any worker finds it: a plain path if it is local, else a URL."""
+    return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
+
+
+def absolute(url: str) -> str:
+    """A path or URL that means the same in every process: whole, without `~` or a last slash.
+
+    Raises:
+        ConfigError: there is no file system for such URLs here.
+    """
+    return url if "::" in url else address(*open_fs(url))
+
+
+@contextmanager
+def scratch_beside(out: Path) -> Iterator[str]:
+    """A temporary folder beside `out`, which workers share with us if they share that place.
+
+    Parents of `out` that had to be made for it are removed again if nothing came into them.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    place = out.absolute().parent
+    made = [parent for parent in (place, *place.parents) if not parent.exists()]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=".tagloom-", dir=place)
+    except OSError as error:
+        raise ConfigError(
+            f"{out}: cannot be written ({error}); name a place that can be written"
+        ) from error
+    try:
+        with scratch as work:
+            yield work
+    finally:
+        for parent in made:
+            if any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+
 class Store:
-    """Files under one fsspec URL. Picklable: workers open it anew."""
+    """Files under one fsspec URL. Picklable: workers open it anew.
+
+    Attributes:
+        url: the same place for every process, whatever its working directory.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self.url = absolute(url)
+        self._fs, self._root = open_fs(self.url)
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
         return Store, (self.url,)
@@ -27,11 +96,25 @@ class Store:
         """Where a file is, as the file system spells it."""
         return str(PurePosixPath(self._root) / name)
 
-    def names(self) -> list[str]:
-        """Files and folders directly in the store, drafts left out; [] where there is none."""
+    def address(self, name: str) -> str:
+        """Where a file is, for any process to open."""
+        return address(self._fs, self.path(name))
+
+    def exists(self) -> bool:
+        """Whether the store's own folder is there; in object storage, whether anything is in it."""
         self._fs.invalidate_cache()
-        if not self._fs.exists(self._root):
+        return bool(self._fs.exists(self._root))
+
+    def names(self) -> list[str]:
+        """Files and folders directly in the store, drafts left out; [] where there is none.
+
+        Raises:
+            ConfigError: a file is where the folder should be.
+        """
+        if not self.exists():
             return []
+        if self._fs.isfile(self._root):
+            raise ConfigError(f"{self.url}: is a file; name a folder")
         entries = self._fs.ls(self._root, detail=False)
         names = sorted(PurePosixPath(entry).name for entry in entries)
         return [name for name in names if not name.startswith(_DRAFT)]
@@ -44,19 +127,28 @@ class Store:
         data: bytes = self._fs.cat_file(self.path(name))
         return data
 
+    def open(self, name: str) -> BinaryIO:
+        """A file to read from, of which no more is fetched than is asked for."""
+        file: BinaryIO = self._fs.open(self.path(name), "rb")
+        return file
+
     def write(self, name: str, data: bytes) -> None:
-        """Write a file so that it is never seen in part, whatever is killed when."""
+        """Write a file so that it is never seen in part, whatever is killed when.
+
+        Raises:
+            ConfigError: the store refuses it.
+        """
         path = PurePosixPath(self.path(name))
-        if not self.is_local:
-            self._fs.pipe_file(str(path), data)
-            return
-        os.makedirs(path.parent, exist_ok=True)
-        draft = path.parent / f"{_DRAFT}{os.getpid()}-{path.name}"
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        try:
+            if self.is_local:
+                _write_whole(path, data)
+            else:
+                self._fs.pipe_file(str(path), data)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.url}: cannot be written ({error}); name a place that can be, with room "
+                "left in it"
+            ) from error
 
     def sweep(self) -> None:
         """Remove the drafts that killed workers left."""
@@ -74,3 +166,17 @@ class Store:
         """Remove the store's own folder if nothing is in it."""
         if self.is_local and os.path.isdir(self._root) and not os.listdir(self._root):
             os.rmdir(self._root)
+
+
+def _write_whole(path: PurePosixPath, data: bytes) -> None:
+    os.makedirs(path.parent, exist_ok=True)
+    draft = path.parent / f"{_DRAFT}{os.getpid()}-{path.name}"
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError:
+        Path(draft).unlink(missing_ok=True)
+        raise

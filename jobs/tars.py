@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from engine import schema
 from engine.errors import CorpusError
+from jobs.columns import KEY
 from jobs.listing import PICTURE_SUFFIXES, split_tags
 
 
@@ -32,46 +33,65 @@ def scan_tar(fs: AbstractFileSystem, path: str) -> Iterator[SampleStart]:
     with fs.open(path, "rb") as handle:
         try:
             with tarfile.open(fileobj=handle, mode="r:") as tar:
-                for member in tar:
+                for member in _members(tar):
                     key = _key(member)
                     if key is not None and key != last:
                         yield SampleStart(key, member.offset)
                         last = key
-                    # tarfile remembers every member it has met.
-                    tar.members.clear()  # type: ignore[attr-defined]
+                end = tar.offset
+            # tarfile takes a broken header, and the end of the file, for the end of the tar.
+            handle.seek(end)
+            if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"no end of archive at byte {end}")
         except (tarfile.TarError, EOFError) as error:
             raise CorpusError(
-                f"{path}: not a tar that can be read to its end ({error}); fetch it again"
+                f"{path}: not a tar that can be read to its end ({error}); fetch or write it again"
             ) from error
 
 
 def read_samples(
     fs: AbstractFileSystem, path: str, offset: int, samples: int
 ) -> Iterator[dict[str, object]]:
-    """Read `samples` samples from a byte offset on: `__key__`, `bytes`, `tags` and JSON fields."""
+    """Read `samples` samples from a byte offset on: `__key__`, `bytes`, `tags` and JSON fields.
+
+    Raises:
+        CorpusError: the tar is another one than was scanned, or the JSON of a sample is broken.
+    """
     parts: dict[str, bytes] = {}
     last: str | None = None
     given = 0
     with fs.open(path, "rb") as handle:
         handle.seek(offset)
-        with tarfile.open(fileobj=handle, mode="r:") as tar:
-            for member in tar:
-                key = _key(member)
-                if key is None:
-                    continue
-                if last is not None and key != last:
-                    yield _sample(path, last, parts)
-                    given += 1
-                    parts = {}
-                    if given == samples:
-                        return
-                last = key
-                content = tar.extractfile(member)
-                if content is not None:
-                    parts[_extension(member)] = content.read()
-                tar.members.clear()  # type: ignore[attr-defined]
+        try:
+            with tarfile.open(fileobj=handle, mode="r:") as tar:
+                for member in _members(tar):
+                    key = _key(member)
+                    if key is None:
+                        continue
+                    if last is not None and key != last:
+                        yield _sample(path, last, parts)
+                        given += 1
+                        parts = {}
+                        if given == samples:
+                            return
+                    last = key
+                    content = tar.extractfile(member)
+                    if content is not None:
+                        parts[_extension(member)] = content.read()
+        except (tarfile.TarError, EOFError) as error:
+            raise CorpusError(
+                f"{path}: cannot be read from byte {offset} on ({error}); do not change the input "
+                "of a running job"
+            ) from error
     if last is not None:
         yield _sample(path, last, parts)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members one by one; tarfile itself would keep every one that it has met."""
+    while (member := tar.next()) is not None:
+        yield member
+        tar.members.clear()  # type: ignore[attr-defined]
 
 
 def _key(member: tarfile.TarInfo) -> str | None:
@@ -87,15 +107,20 @@ def _extension(member: tarfile.TarInfo) -> str:
 
 
 def _sample(path: str, key: str, parts: dict[str, bytes]) -> dict[str, object]:
-    sample: dict[str, object] = {"__key__": key, schema.BYTES: None}
-    for extension, data in parts.items():
-        if f".{extension.rpartition('.')[2]}" in PICTURE_SUFFIXES:
-            sample[schema.BYTES] = data
+    # Of `1.seg.png` and `1.jpg` the latter is the picture.
+    pictures = sorted(
+        (extension.count("."), place, data)
+        for place, (extension, data) in enumerate(parts.items())
+        if f".{extension.rpartition('.')[2]}" in PICTURE_SUFFIXES
+    )
+    sample: dict[str, object] = {KEY: key, schema.BYTES: pictures[0][2] if pictures else None}
     if "json" in parts:
         try:
             record = json.loads(parts["json"])
         except ValueError as error:
-            raise CorpusError(f"{path}: {key}.json is not JSON ({error})") from error
+            raise CorpusError(
+                f"{path}: {key}.json is not JSON ({error}); mend that member, or take it out"
+            ) from error
         if isinstance(record, dict):
             sample["json"] = json.dumps(record, ensure_ascii=False)
             tags = _tags_of_json(record)

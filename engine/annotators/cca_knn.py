@@ -16,6 +16,7 @@ from engine.corpus import Corpus
 from engine.group import Group
 from engine.index import EXACT_UP_TO, FaissIndex
 from engine.numerics.cca import solve_cca
+from engine.numerics.levels import normalised_levels
 from engine.numerics.moments import stream_moments
 from engine.numerics.semantic import Candidates, SemanticNeighbours
 from engine.recipe import Annotator, Recipe, Verdict
@@ -33,9 +34,11 @@ class CcaKnnRecipe(Recipe):
         tag_vectors: the text view, see `engine.words`.
         regulariser: of both covariances, relative to their mean eigenvalue.
         dimensions: canonical directions kept; None keeps all.
-        neighbours: K, the nearest training pictures that are looked at for each tag.
-        temperature: distances are divided by it before the exponential of Eq. 5; the paper's 1
-            lets hundreds of far neighbours outvote a near one.
+        neighbours: K, the nearest carriers of each tag that are looked at.
+        voters: 'own': a tag gets the votes of its own K nearest carriers; 'union': of all the
+            candidates that carry it, which is the paper's way and needs a temperature that
+            suits the corpus, or frequent tags outvote all others.
+        temperature: distances are divided by it before the exponential of Eq. 5 (the paper: 1).
         match: 'image' compares T with the projected training images U, 'text' with their
             projected tags V, which is the paper's way.
         shortlist: above `EXACT_UP_TO` pictures, semantic neighbours are sought among so many
@@ -46,8 +49,9 @@ class CcaKnnRecipe(Recipe):
     tag_vectors: str = "minilm"
     regulariser: NonNegativeFloat = 0.1
     dimensions: PositiveInt | None = None
-    neighbours: PositiveInt = 5
-    temperature: PositiveFloat = 0.1
+    neighbours: PositiveInt = 10
+    voters: Literal["own", "union"] = "own"
+    temperature: PositiveFloat = 0.05
     match: Literal["image", "text"] = "image"
     shortlist: PositiveInt = Field(default=2000)
 
@@ -55,7 +59,7 @@ class CcaKnnRecipe(Recipe):
         words = word_vector_source(self.tag_vectors).embed(vocabulary.tags)
         text_VE = words.vectors_VE
         moments = stream_moments(
-            (power_normalised(x_BD), _mean_vectors(labels_BV, text_VE))
+            (normalised_levels(x_BD, corpus.levels), _mean_vectors(labels_BV, text_VE))
             for x_BD, labels_BV in corpus.blocks()
         ).over(group)
         cca = solve_cca(moments, self.regulariser, self.dimensions)
@@ -64,11 +68,11 @@ class CcaKnnRecipe(Recipe):
         parts = []
         for x_BD, labels_BV in corpus.blocks():
             if self.match == "image":
-                projected = (power_normalised(x_BD) - mean_D) @ weights_DL
+                projected = (normalised_levels(x_BD, corpus.levels) - mean_D) @ weights_DL
             else:
                 projected = (_mean_vectors(labels_BV, text_VE) - cca.mean_y_E) @ cca.weights_y_EL
             parts.append(correlation_normalised(projected.astype(np.float32)))
-        notes = ()
+        notes: tuple[str, ...] = ()
         if words.unknown_words:
             shown = ", ".join(words.unknown_words[:10])
             notes = (
@@ -84,6 +88,7 @@ class CcaKnnRecipe(Recipe):
         labels_NV = _binary_matrix(np.concatenate(indices), indptr, len(vocabulary))
         return CcaKnn(
             self,
+            corpus.levels,
             mean_D,
             weights_DL,
             FaissIndex.build(np.concatenate(vectors).astype(np.float32)),
@@ -94,21 +99,12 @@ class CcaKnnRecipe(Recipe):
         )
 
 
-def power_normalised(x_ND: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Signed square root, then unit length: evens out the few large features of a picture."""
-    rooted = np.sign(x_ND) * np.sqrt(np.abs(x_ND))
-    return _unit_rows(rooted.astype(np.float32))
-
-
 def correlation_normalised(x_NL: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centre each row and scale it to unit length: inner products are then correlations."""
-    return _unit_rows(x_NL - x_NL.mean(axis=1, keepdims=True))
-
-
-def _unit_rows(x_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(x_ND, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = x_ND / np.maximum(lengths, 1e-12).astype(np.float32)
-    return unit
+    centred_NL = x_NL - x_NL.mean(axis=1, keepdims=True)
+    lengths_N1 = np.maximum(np.linalg.norm(centred_NL, axis=1, keepdims=True), 1e-12)
+    normalised: NDArray[np.float32] = np.divide(centred_NL, lengths_N1, dtype=np.float32)
+    return normalised
 
 
 def _mean_vectors(
@@ -116,8 +112,8 @@ def _mean_vectors(
 ) -> NDArray[np.float32]:
     """Mean word vector of each picture's tags (Murthy et al. 2015, section 3.2)."""
     counts_B1 = np.maximum(np.asarray(labels_BV.sum(axis=1)), 1)
-    means: NDArray[np.float32] = np.asarray(labels_BV @ text_VE) / counts_B1
-    return means.astype(np.float32)
+    means: NDArray[np.float32] = np.divide(labels_BV @ text_VE, counts_B1, dtype=np.float32)
+    return means
 
 
 class CcaKnn(Annotator):
@@ -129,6 +125,7 @@ class CcaKnn(Annotator):
     def __init__(
         self,
         recipe: CcaKnnRecipe,
+        levels: tuple[int, ...],
         mean_D: NDArray[np.float32],
         weights_DL: NDArray[np.float32],
         index: FaissIndex,
@@ -138,6 +135,7 @@ class CcaKnn(Annotator):
         notes: tuple[str, ...] = (),
     ) -> None:
         self.recipe = recipe
+        self.levels = levels
         self.mean_D = mean_D
         self.weights_DL = weights_DL
         self.index = index
@@ -150,14 +148,15 @@ class CcaKnn(Annotator):
 
     def score(self, batch: pa.Table) -> Verdict:
         embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
-        queries_BL = correlation_normalised(
-            (power_normalised(embeddings_BD) - self.mean_D) @ self.weights_DL
-        )
+        centred_BD = normalised_levels(embeddings_BD, self.levels) - self.mean_D
+        queries_BL = correlation_normalised(np.matmul(centred_BD, self.weights_DL))
         if self._vectors_NL is not None:
             candidates = self._semantic.among_all(queries_BL @ self._vectors_NL.T)
         else:
             candidates = self._semantic.among(*self.index.search(queries_BL, self.recipe.shortlist))
-        votes_BV = self._semantic.votes(candidates, self.recipe.temperature)
+        votes_BV = self._semantic.votes(
+            candidates, self.recipe.temperature, pooled=self.recipe.voters == "union"
+        )
         # Votes are read as odds: a monotone way into [0, 1] that calibration can undo.
         return Verdict(votes_BV / (1 + votes_BV), self._evidence(candidates))
 
@@ -169,7 +168,7 @@ class CcaKnn(Annotator):
                 [
                     {
                         "image_id": self.ids[row],
-                        "distance": 1 - similarity,
+                        "distance": min(max(1 - similarity, 0.0), 2.0),
                         "tags": labels.indices[labels.indptr[row] : labels.indptr[row + 1]],
                     }
                     for row, similarity in zip(rows_E, similarities_E, strict=True)
@@ -184,6 +183,7 @@ class CcaKnn(Annotator):
         content = {
             "vocabulary": self.vocabulary_digest,
             "recipe": self.recipe.model_dump(mode="json"),
+            "levels": self.levels,
             "ids": self.ids,
             "tags": self.labels_NV.shape[1],
         }
@@ -209,12 +209,11 @@ class CcaKnn(Annotator):
         recipe = CcaKnnRecipe.model_validate(content["recipe"])
         return cls(
             recipe,
+            tuple(content["levels"]),
             arrays["mean"],
             arrays["weights"],
             FaissIndex.load(folder / "index.faiss"),
-            _binary_matrix(
-                arrays["label_indices"], arrays["label_indptr"], int(content["tags"])
-            ),
+            _binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
             tuple(content["ids"]),
             content["vocabulary"],
         )

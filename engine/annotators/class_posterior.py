@@ -29,7 +29,7 @@ class ClassPosteriorRecipe(Recipe):
     """
 
     kind: Literal["class-posterior"] = "class-posterior"
-    backbone: str = "efficientnet-lite0"
+    backbone: str = "efficientnet-lite2"
     smoothing: float = 1.0
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "ClassPosterior":
@@ -38,7 +38,8 @@ class ClassPosteriorRecipe(Recipe):
         mass_C = np.zeros(len(bias_C))
         counts_V = np.zeros(len(vocabulary))
         for embeddings_BD, labels_BV in corpus.blocks():
-            posterior_BC = softmax(embeddings_BD @ weights_DC + bias_C, axis=1)
+            last_BD = embeddings_BD[:, : len(weights_DC)]
+            posterior_BC = softmax(last_BD @ weights_DC + bias_C, axis=1)
             mass_CV += (labels_BV.T @ posterior_BC).T
             mass_C += posterior_BC.sum(0)
             counts_V += np.asarray(labels_BV.sum(axis=0)).ravel()
@@ -86,7 +87,8 @@ class ClassPosterior(Annotator):
 
     def score(self, batch: pa.Table) -> Verdict:
         embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
-        logits_BC = embeddings_BD @ self.weights_DC + self.bias_C
+        last_BD = embeddings_BD[:, : len(self.weights_DC)]
+        logits_BC = last_BD @ self.weights_DC + self.bias_C
         posterior_BC = softmax(logits_BC, axis=1) if len(logits_BC) else logits_BC
         mixture_BV = posterior_BC @ self.tags_CV
         return Verdict(np.clip((mixture_BV - self.chance_V) * self.scale_V, 0, 1))
@@ -107,5 +109,11 @@ class ClassPosterior(Annotator):
     def load(cls, folder: Path) -> "ClassPosterior":
         content = json.loads((folder / "class_posterior.json").read_text(encoding="utf-8"))
         arrays = load_file(folder / "class_posterior.safetensors")
-        names = ("weights", "bias", "tags", "chance", "scale")
-        return cls(*(arrays[name] for name in names), vocabulary_digest=content["vocabulary"])
+        return cls(
+            arrays["weights"],
+            arrays["bias"],
+            arrays["tags"],
+            arrays["chance"],
+            arrays["scale"],
+            content["vocabulary"],
+        )

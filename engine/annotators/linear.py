@@ -1,4 +1,4 @@
-"""One-vs-rest logistic regression on the embedding."""
+"""One-vs-rest logistic regression on the whitened embedding."""
 
 import json
 from pathlib import Path
@@ -8,100 +8,148 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from safetensors.numpy import load_file, save_file
+from scipy import linalg
 from scipy.special import expit
 from torch import nn
 
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
+from engine.numerics.levels import normalised_levels
 from engine.recipe import Annotator, Recipe, Verdict
-from engine.training import TrainingSettings, train
+from engine.training import minimise
 from engine.vocab import Vocabulary
+
+BLOCK = 1024
+"""Pictures whose logits are held at a time."""
 
 
 class LinearRecipe(Recipe):
-    """Attributes:
-    weight_decay: L2 penalty on the weights of standardised features, in units of one
-        picture's loss.
+    """Settings of the logistic regression.
+
+    Attributes:
+        shrinkage: added to the eigenvalues of the embedding's covariance before whitening, in
+            units of their mean.
+        weight_decay: half the L2 penalty on the weights of the whitened features.
+        positive_weight: the loss of a picture that carries the tag weighs (the odds against the
+            tag) to this power.
+        iterations: of L-BFGS.
     """
 
     kind: Literal["linear"] = "linear"
-    weight_decay: NonNegativeFloat = 1e-3
-    training: TrainingSettings = TrainingSettings()
+    shrinkage: PositiveFloat = 1.0
+    weight_decay: NonNegativeFloat = 1e-4
+    positive_weight: NonNegativeFloat = 0.5
+    iterations: PositiveInt = 25
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Linear":
-        mean_D, scale_D, frequency_V = _statistics(corpus, group)
-        layer = nn.Linear(len(mean_D), len(vocabulary))
+        mean_D, whiten_DD, frequency_V = self._statistics(corpus, group)
+        pictures = float(group.sum(np.array([float(len(corpus))]))[0])
+        layer = nn.Linear(whiten_DD.shape[1], len(vocabulary))
+        parameters = list(layer.parameters())
+        against_V = torch.from_numpy(1 / frequency_V - 1).float()
+        positive_V = against_V**self.positive_weight
         nn.init.zeros_(layer.weight)
         with torch.no_grad():
-            layer.bias.copy_(torch.from_numpy(np.log(frequency_V / (1 - frequency_V))))
-
-        def loss_of_rows(rows_B: NDArray[np.int64]) -> torch.Tensor:
-            embeddings_BD = (corpus.embeddings_ND[rows_B] - mean_D) / scale_D
-            labels_BV = torch.from_numpy(corpus.labels_NV[rows_B].toarray())
-            logits_BV = layer(torch.from_numpy(embeddings_BD.astype(np.float32)))
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                logits_BV, labels_BV, reduction="sum"
+            layer.bias.copy_(torch.log(positive_V / against_V))
+        blocks = [
+            (
+                torch.from_numpy((normalised_levels(x_BD, corpus.levels) - mean_D) @ whiten_DD),
+                labels_BV,
             )
-            return loss + len(rows_B) * self.weight_decay * layer.weight.square().sum()
+            for x_BD, labels_BV in corpus.blocks(BLOCK)
+        ]
 
-        train(layer, loss_of_rows, len(corpus), self.training, group)
-        # Standardisation is folded into the weights, so that scoring is one product.
-        weights_DV = layer.weight.detach().numpy().T / scale_D[:, None]
+        def block_loss(number: int) -> torch.Tensor:
+            features_BD, labels_BV = blocks[number]
+            return nn.functional.binary_cross_entropy_with_logits(
+                layer(features_BD),
+                torch.from_numpy(labels_BV.toarray()),
+                pos_weight=positive_V,
+                reduction="sum",
+            )
+
+        minimise(
+            parameters,
+            block_loss,
+            range(len(blocks)),
+            pictures,
+            lambda: self.weight_decay / 2 * layer.weight.square().sum(),
+            self.iterations,
+            group,
+        )
+        # Whitening becomes part of the weights.
+        weights_DV = whiten_DD @ layer.weight.detach().numpy().T
         bias_V = layer.bias.detach().numpy() - mean_D @ weights_DV
         return Linear(
+            corpus.levels,
             np.ascontiguousarray(weights_DV, dtype=np.float32),
             bias_V.astype(np.float32),
             vocabulary.digest,
         )
 
-
-def _statistics(
-    corpus: Corpus, group: Group
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [D] and spread [D] of the embedding, and the smoothed frequency of each tag [V]."""
-    width = corpus.embeddings_ND.shape[1]
-    sums_2D = np.zeros((2, width))
-    counts_V = np.zeros(corpus.labels_NV.shape[1])
-    for embeddings_BD, labels_BV in corpus.blocks():
-        block = embeddings_BD.astype(np.float64)
-        sums_2D += np.stack([block.sum(0), np.square(block).sum(0)])
-        counts_V += np.asarray(labels_BV.sum(axis=0)).ravel()
-    pictures = group.sum(np.array([float(len(corpus))]))[0]
-    mean_D, square_D = group.sum(sums_2D) / pictures
-    scale_D = np.sqrt(np.maximum(square_D - mean_D**2, 0))
-    scale_D[scale_D < 1e-6] = 1.0
-    return mean_D, scale_D, (group.sum(counts_V) + 0.5) / (pictures + 1)
+    def _statistics(
+        self, corpus: Corpus, group: Group
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+        """Mean [D] and whitening [D, D] of the embedding, and each tag's smoothed frequency [V]."""
+        width = corpus.embeddings_ND.shape[1]
+        count, sum_D, square_DD = 0.0, np.zeros(width), np.zeros((width, width))
+        carriers_V = np.zeros(corpus.labels_NV.shape[1])
+        for x_BD, labels_BV in corpus.blocks():
+            block = normalised_levels(x_BD, corpus.levels).astype(np.float64)
+            count += len(block)
+            sum_D += block.sum(0)
+            square_DD += block.T @ block
+            carriers_V += np.asarray(labels_BV.sum(axis=0)).ravel()
+        count = float(group.sum(np.array([count]))[0])
+        mean_D = group.sum(sum_D) / count
+        covariance_DD = group.sum(square_DD) / count - np.outer(mean_D, mean_D)
+        values, vectors = linalg.eigh(covariance_DD)
+        values = np.maximum(values, 0)
+        spread = max(float(values.mean()), 1e-12)
+        whiten_DD = vectors / np.sqrt(values + self.shrinkage * spread)
+        # One scale for all directions: the squared length of a picture is then 1 on average.
+        length = np.sqrt((values / (values + self.shrinkage * spread)).sum())
+        frequency_V = (group.sum(carriers_V) + 0.5) / (count + 1)
+        return (
+            mean_D.astype(np.float32),
+            (whiten_DD / max(length, 1e-12)).astype(np.float32),
+            frequency_V,
+        )
 
 
 class Linear(Annotator):
-    """P(tag | picture) = sigmoid(x·w + b), for each tag by itself."""
+    """sigmoid(x·w + b) of the normalised embedding x, for each tag by itself."""
 
     kind = "linear"
 
     def __init__(
         self,
+        levels: tuple[int, ...],
         weights_DV: NDArray[np.float32],
         bias_V: NDArray[np.float32],
         vocabulary_digest: str,
     ) -> None:
+        self.levels = levels
         self.weights_DV = weights_DV
         self.bias_V = bias_V
         self.vocabulary_digest = vocabulary_digest
 
     def score(self, batch: pa.Table) -> Verdict:
-        embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
-        return Verdict(expit(embeddings_BD @ self.weights_DV + self.bias_V))
+        x_BD = normalised_levels(schema.float_tensor(batch, schema.EMBEDDING), self.levels)
+        return Verdict(expit(x_BD @ self.weights_DV + self.bias_V))
 
     def save(self, folder: Path) -> None:
         save_file({"weights": self.weights_DV, "bias": self.bias_V}, folder / "linear.safetensors")
-        content = {"vocabulary": self.vocabulary_digest}
+        content = {"vocabulary": self.vocabulary_digest, "levels": self.levels}
         (folder / "linear.json").write_text(json.dumps(content), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Linear":
         content = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
         arrays = load_file(folder / "linear.safetensors")
-        return cls(arrays["weights"], arrays["bias"], content["vocabulary"])
+        return cls(
+            tuple(content["levels"]), arrays["weights"], arrays["bias"], content["vocabulary"]
+        )

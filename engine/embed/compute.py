@@ -29,8 +29,6 @@ class Embedder:
         return self._run(pixels_BHWC)
 
 
-
-
 def resolve_compute(compute: Compute, gpus: int | None = None) -> str:
     """Name what 'auto' means here: torch with a GPU, else OpenVINO where installed, else torch.
 
@@ -75,8 +73,8 @@ class _Preprocessed(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.network = backbone.network()
-        self.register_buffer("mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
+        self.mean = nn.Buffer(torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
+        self.std = nn.Buffer(torch.tensor(backbone.std).reshape(1, 3, 1, 1))
 
     def forward(self, pixels_BHWC: torch.Tensor) -> torch.Tensor:
         pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float()
@@ -84,16 +82,15 @@ class _Preprocessed(nn.Module):
         return embedding
 
 
-def _torch(
-    network: nn.Module, threads: int
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def _torch(network: nn.Module, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     device = torch.device("cuda" if torch.cuda.device_count() else "cpu")
     torch.set_num_threads(threads)
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
 
     def run(pixels_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(device)
+            # Copied: a column's memory is read-only, which torch does not take.
+            batch = torch.from_numpy(np.array(pixels_BHWC, order="C")).to(device)
             embedding: NDArray[np.float32] = network(batch).float().cpu().numpy()
             return embedding
 

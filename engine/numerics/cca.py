@@ -49,31 +49,42 @@ def solve_cca(moments: Moments, regulariser: float, dimensions: int | None = Non
     cov_xx_DD = moments.xx_DD / moments.count - np.outer(mean_x_D, mean_x_D)
     cov_yy_EE = moments.yy_EE / moments.count - np.outer(mean_y_E, mean_y_E)
     cov_xy_DE = moments.xy_DE / moments.count - np.outer(mean_x_D, mean_y_E)
-    whiten_x_DD = _whitening(cov_xx_DD, regulariser, "pictures' embeddings")
-    whiten_y_EE = _whitening(cov_yy_EE, regulariser, "tags' vectors")
+    _check_varies(cov_xx_DD, mean_x_D, "pictures' embeddings")
+    _check_varies(cov_yy_EE, mean_y_E, "tags' vectors")
+    whiten_x_DD = _whitening(cov_xx_DD, regulariser)
+    whiten_y_EE = _whitening(cov_yy_EE, regulariser)
     left, correlations, right = linalg.svd(
         whiten_x_DD.T @ cov_xy_DE @ whiten_y_EE, full_matrices=False
     )
     limit = min(len(correlations), dimensions or len(correlations))
+    weights_x_DL = whiten_x_DD @ left[:, :limit]
+    weights_y_EL = whiten_y_EE @ right.T[:, :limit]
+    # An SVD leaves the sign of a direction to rounding; what follows may depend on it.
+    largest_L = np.abs(weights_x_DL).argmax(axis=0)
+    signs_L = np.sign(weights_x_DL[largest_L, np.arange(limit)])
     return CCA(
         mean_x_D,
         mean_y_E,
-        whiten_x_DD @ left[:, :limit],
-        whiten_y_EE @ right.T[:, :limit],
+        weights_x_DL * signs_L,
+        weights_y_EL * signs_L,
         np.minimum(correlations[:limit], 1.0),
     )
 
 
-def _whitening(
-    covariance_DD: NDArray[np.float64], regulariser: float, view: str
-) -> NDArray[np.float64]:
-    """A matrix W with Wᵀ (C + λI) W = I on the directions that vary."""
-    mean_eigenvalue = float(np.trace(covariance_DD)) / len(covariance_DD)
-    if mean_eigenvalue <= 0:
+def _check_varies(
+    covariance_DD: NDArray[np.float64], mean_D: NDArray[np.float64], view: str
+) -> None:
+    # The variance of equal rows is what rounding leaves of their squared mean, not quite zero.
+    if np.trace(covariance_DD) <= 1e-12 * (mean_D @ mean_D):
         raise CorpusError(
             f"all the {view} are the same, so nothing correlates; a corpus needs pictures that "
             "differ in content and in tags"
         )
+
+
+def _whitening(covariance_DD: NDArray[np.float64], regulariser: float) -> NDArray[np.float64]:
+    """A matrix W with Wᵀ (C + λI) W = I on the directions that vary."""
+    mean_eigenvalue = float(np.trace(covariance_DD)) / len(covariance_DD)
     values, vectors = linalg.eigh((covariance_DD + covariance_DD.T) / 2)
     values = values + regulariser * mean_eigenvalue
     kept = values > 1e-10 * values[-1]

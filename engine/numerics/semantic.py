@@ -18,10 +18,12 @@ class Candidates:
     Attributes:
         rows_BM: training rows; None where column m is row m.
         similarities_BM: correlation with the query, -inf for one that is no candidate.
+        bar_BV: similarity of each tag's K-th nearest carrier; -inf where there are fewer.
     """
 
     rows_BM: NDArray[np.int64] | None
     similarities_BM: NDArray[np.float32]
+    bar_BV: NDArray[np.float32]
 
     def nearest(self, most: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The most similar candidates: rows [B, m] and similarities [B, m], best first."""
@@ -46,6 +48,10 @@ class SemanticNeighbours:
         self.labels_NV = labels_NV
         by_tag = sparse.csc_matrix(labels_NV)
         sizes_V = np.diff(by_tag.indptr)
+        self._carriers = by_tag.indices
+        self._sizes_V = sizes_V
+        self._carried_V = np.flatnonzero(sizes_V)
+        self._begins = by_tag.indptr[self._carried_V]
         self._buckets: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         # Tags of similar frequency are looked at together, padded to the largest of them; those
         # with at most K carriers need no look: all of them are neighbours.
@@ -77,11 +83,9 @@ class SemanticNeighbours:
             bar_BV[:, self.labels_NV.indices], self.labels_NV.indptr[:-1], axis=1
         )
         kept_BN = np.where(similarities_BN >= lowest_BN, similarities_BN, np.float32(-np.inf))
-        return Candidates(None, kept_BN)
+        return Candidates(None, kept_BN, bar_BV)
 
-    def among(
-        self, similarities_BM: NDArray[np.float32], rows_BM: NDArray[np.int64]
-    ) -> Candidates:
+    def among(self, similarities_BM: NDArray[np.float32], rows_BM: NDArray[np.int64]) -> Candidates:
         """Candidate sets from a shortlist, best first; row -1 is a place left empty."""
         batch, width = rows_BM.shape
         tags_BP, places_BP, lengths = self._carried(rows_BM)
@@ -93,22 +97,43 @@ class SemanticNeighbours:
         chosen = places_BP[order[rank < self.neighbours]]
         kept = np.full(batch * width, -np.inf, dtype=np.float32)
         kept[chosen] = similarities_BM.ravel()[chosen]
-        return Candidates(rows_BM, kept.reshape(batch, width))
+        bar = np.full(batch * self.labels_NV.shape[1], -np.inf, dtype=np.float32)
+        last = order[rank == self.neighbours - 1]
+        bar[keys[last]] = similarities_BM.ravel()[places_BP[last]]
+        return Candidates(rows_BM, kept.reshape(batch, width), bar.reshape(batch, -1))
 
-    def votes(self, candidates: Candidates, temperature: float) -> NDArray[np.float32]:
-        """Sum of exp(-D / temperature) over the candidates that carry each tag: float32 [B, V].
+    def votes(
+        self, candidates: Candidates, temperature: float, pooled: bool
+    ) -> NDArray[np.float32]:
+        """Sum of exp(-D / temperature) over carriers of each tag: float32 [B, V].
 
         D = 1 - similarity is the correlation distance (Murthy et al. 2015, Eq. 5).
+
+        Args:
+            pooled: all the candidates that carry a tag vote for it; otherwise only its own K
+                nearest do.
         """
         weights_BM = np.exp((candidates.similarities_BM - 1) / np.float32(temperature))
-        if candidates.rows_BM is None:
+        batch, tags = candidates.bar_BV.shape
+        if candidates.rows_BM is not None:
+            tags_BP, places_BP, lengths = self._carried(candidates.rows_BM)
+            keys = np.repeat(np.arange(batch), lengths) * tags + tags_BP
+            weights = weights_BM.ravel()[places_BP]
+            if not pooled:
+                passed = candidates.similarities_BM.ravel()[places_BP]
+                weights = np.where(passed >= candidates.bar_BV.ravel()[keys], weights, 0)
+            sums = np.bincount(keys, weights, minlength=batch * tags)
+            return sums.reshape(batch, tags).astype(np.float32)
+        if pooled:
             all_votes: NDArray[np.float32] = (self.labels_NV.T @ weights_BM.T).T
             return np.ascontiguousarray(all_votes, dtype=np.float32)
-        batch, tags = len(weights_BM), self.labels_NV.shape[1]
-        tags_BP, places_BP, lengths = self._carried(candidates.rows_BM)
-        keys = np.repeat(np.arange(batch), lengths) * tags + tags_BP
-        votes = np.bincount(keys, weights_BM.ravel()[places_BP], minlength=batch * tags)
-        return votes.reshape(batch, tags).astype(np.float32)
+        passed_BC = candidates.similarities_BM[:, self._carriers] >= np.repeat(
+            candidates.bar_BV, self._sizes_V, axis=1
+        )
+        weights_BC = weights_BM[:, self._carriers] * passed_BC
+        votes_BV = np.zeros((batch, tags), dtype=np.float32)
+        votes_BV[:, self._carried_V] = np.add.reduceat(weights_BC, self._begins, axis=1)
+        return votes_BV
 
     def _carried(
         self, rows_BM: NDArray[np.int64]

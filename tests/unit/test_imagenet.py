@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from timm.data.imagenet_info import ImageNetInfo
 
 from engine.errors import ConfigError
-from engine.imagenet import CLASSES, ClassTags, class_tags, everyday_words
+from engine.imagenet import (
+    CLASSES,
+    PACKAGED_WORDS,
+    ClassTags,
+    class_tags,
+    class_words,
+    everyday_words,
+)
+from engine.imagenet_words import packaged
 from engine.wordnet import Nouns, find_wordnet, read_nouns
 
 # A few of WordNet's real hypernyms, by which those of the 1,000 classes below are lifted; the
@@ -67,7 +75,19 @@ def lifted(wordnet: Path) -> ClassTags:
 
 
 @pytest.fixture(scope="module")
-def plain() -> ClassTags:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> ClassTags:
+    """The classes with no word above any: their own names alone."""
+    no_words = tmp_path_factory.mktemp("plain") / "words.json"
+    info = ImageNetInfo()
+    words: dict[str, dict[str, float]] = {info.index_to_label_name(c): {} for c in range(CLASSES)}
+    no_words.write_text(packaged(words), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.imagenet.PACKAGED_WORDS", no_words)
+        return class_tags(None)
+
+
+@pytest.fixture(scope="module")
+def from_package() -> ClassTags:
     return class_tags(None)
 
 
@@ -213,15 +233,34 @@ def test_wordnet_is_found_in_the_first_folder_that_holds_it(wordnet: Path, tmp_p
     assert find_wordnet([]) is None
 
 
+def test_without_wordnet_nearly_every_class_is_lifted(
+    from_package: ClassTags, plain: ClassTags
+) -> None:
+    lifts = [tags_of(c, from_package) > tags_of(c, plain) for c in range(CLASSES)]
+    assert sum(lifts) >= 0.95 * CLASSES
+    assert tags_of(TABBY, from_package) == {"tabby", "cat", "animal"}
+    assert tags_of(ESPRESSO, from_package) == {"espresso", "coffee", "drink", "food"}
+    assert tags_of(985, from_package) == {"daisy", "flower", "plant"}
+    assert tags_of(817, from_package) == {"sports car", "car", "vehicle"}
+    assert {"palace", "building"} <= tags_of(698, from_package)
+    assert {"entity", "artifact", "carnivore", "instrumentality"}.isdisjoint(from_package.tags)
+
+
+def test_the_licence_of_the_packaged_words_lies_beside_them() -> None:
+    notice = PACKAGED_WORDS.with_name("NOTICE-wordnet.txt").read_text(encoding="utf-8")
+    assert PACKAGED_WORDS.name in notice
+    assert "WordNet 3.0 Copyright 2006 by Princeton University." in notice
+
+
 @pytest.mark.skipif(find_wordnet() is None, reason="WordNet 3.0 is not installed")
-def test_the_real_wordnet_lifts_nearly_every_class() -> None:
-    classes = class_tags(find_wordnet())
-    own = class_tags(None)
-    lifted = [tags_of(c, classes) > tags_of(c, own) for c in range(CLASSES)]
-    assert sum(lifted) >= 0.95 * CLASSES
-    assert tags_of(TABBY, classes) == {"tabby", "cat", "animal"}
-    assert tags_of(ESPRESSO, classes) == {"espresso", "coffee", "drink", "food"}
-    assert tags_of(985, classes) == {"daisy", "flower", "plant"}
-    assert tags_of(817, classes) == {"sports car", "car", "vehicle"}
-    assert {"palace", "building"} <= tags_of(698, classes)
-    assert {"entity", "artifact", "carnivore", "instrumentality"}.isdisjoint(classes.tags)
+def test_the_packaged_words_are_those_of_the_real_wordnet(from_package: ClassTags) -> None:
+    folder = find_wordnet()
+    assert folder is not None
+    live = class_tags(folder)
+    assert live.tags == from_package.tags
+    assert np.array_equal(live.weights_V, from_package.weights_V)
+    assert np.array_equal(live.membership_CV.toarray(), from_package.membership_CV.toarray())
+    written = packaged(class_words(read_nouns(folder)))
+    assert PACKAGED_WORDS.read_text(encoding="utf-8") == written, (
+        "run python -m engine.imagenet_words"
+    )

@@ -1,0 +1,148 @@
+"""What tests share: a small tagged corpus that is drawn, decoded and embedded once a session."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from engine import schema
+from engine.bundle import new_bundle
+from engine.config import FitConfig, load_config
+from engine.corpus import Corpus, split_rows
+from engine.embed import backbone
+from engine.fitting import Material, fit_bundle
+from engine.group import Solo
+from engine.plan import embedding_plan
+from engine.sample import SamplePicture, draw_picture
+from engine.vocab import Vocabulary
+from jobs.__main__ import main
+
+PICTURES = 280
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[SamplePicture]:
+    """Drawn pictures with their true tags."""
+    return [draw_picture(index, seed=3) for index in range(PICTURES)]
+
+
+@pytest.fixture(scope="session")
+def quick_config() -> FitConfig:
+    """The defaults on the seeded random backbone, computed by torch."""
+    return load_config(None, ["embed.backbone=random", "embed.compute=torch"])
+
+
+@pytest.fixture(scope="session")
+def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material:
+    """The drawn pictures as a corpus, with thumbnails."""
+    batch = pa.table(
+        {
+            schema.IMAGE_ID: [picture.image_id for picture in pictures],
+            schema.BYTES: [picture.jpeg for picture in pictures],
+        }
+    )
+    embedded = embedding_plan(quick_config, thumbnails=True).workers()(batch)
+    tags = [picture.tags for picture in pictures]
+    vocabulary = Vocabulary.learn(tags)
+    ids = embedded.column(schema.IMAGE_ID).to_pylist()
+    return Material(
+        Corpus(
+            tuple(ids),
+            schema.float_tensor(embedded, schema.EMBEDDING),
+            vocabulary.encode(tags),
+            backbone(quick_config.embed.backbone).levels,
+        ),
+        vocabulary,
+        dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True)),
+    )
+
+
+@pytest.fixture(scope="session")
+def halves(material: Material) -> tuple[Corpus, Corpus]:
+    """The drawn corpus as (training, held out): two hundred and ten pictures, and seventy."""
+    training, held_out = split_rows(material.corpus.ids, 0.25, seed=0)
+    return material.corpus.subset(training), material.corpus.subset(held_out)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Seeded anew for each test."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory, pictures: list[SamplePicture]) -> Path:
+    """The first 150 drawn pictures as a user has them: images/ and annotations.jsonl."""
+    root = tmp_path_factory.mktemp("corpus")
+    (root / "images").mkdir()
+    with (root / "annotations.jsonl").open("w", encoding="utf-8") as lines:
+        for picture in pictures[:150]:
+            file = f"images/{picture.image_id}.jpg"
+            (root / file).write_bytes(picture.jpeg)
+            lines.write(json.dumps({"file": file, "tags": picture.tags}) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(
+    tmp_path_factory: pytest.TempPathFactory, material: Material, quick_config: FitConfig
+) -> Path:
+    """A bundle learned from the drawn pictures. Not to be written to."""
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    with new_bundle(folder, overwrite=False) as draft:
+        fit_bundle(draft, material, quick_config, Solo(), lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Ray with two CPUs, for all the tests that run jobs in this process."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=256 * 1024**2,
+        logging_level="warning",
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left to be seen: its exit code and all it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Tagloom = Callable[..., Outcome]
+
+
+@pytest.fixture
+def tagloom(
+    cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Tagloom:
+    """Run a command of the command line in this process, on the tests' own Ray."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["tagloom", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return Outcome(int(caught.value.code or 0), said.out, said.err)
+
+    return run

@@ -1,0 +1,191 @@
+"""Jobs that are killed, workers that are killed, and outputs that are not this job's.
+
+Pictures come from a server that withholds one until the test opens its gate, so that a job is
+certain to be in its midst when it is killed.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.bundle import load_bundle
+from engine.plan import annotation_plan
+from engine.sample import SamplePicture
+from jobs.runner import RunSettings, run_plan
+from jobs.source import take_inventory
+from jobs.store import Store
+
+ROWS = 400
+GATED = 390
+PATIENCE = 180
+
+
+@dataclass
+class Gate:
+    """A server of one picture, which is held back until `open` is set."""
+
+    picture: bytes
+    open: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def gate(pictures: list[SamplePicture]) -> Iterator[tuple[Gate, str]]:
+    gate = Gate(pictures[0].jpeg)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(gate.picture)
+
+        def do_HEAD(self) -> None:
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
+            gate.asked.set()
+            gate.open.wait(PATIENCE)
+            try:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(gate.picture)))
+                self.end_headers()
+                self.wfile.write(body)
+            except OSError:
+                # Whoever asked was killed meanwhile.
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Tests are silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield gate, f"http://127.0.0.1:{server.server_port}/gated.jpg"
+        gate.open.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def source(gate: tuple[Gate, str], pictures: list[SamplePicture], tmp_path: Path) -> Path:
+    """400 rows, three of them broken, one behind the gate."""
+    data: list[bytes | None] = [pictures[row % len(pictures)].jpeg for row in range(ROWS)]
+    uris: list[str | None] = [None] * ROWS
+    data[3], data[200], data[399] = b"", b"<html>", b"\xff\xd8\xff"
+    data[GATED], uris[GATED] = None, gate[1]
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": range(ROWS), "bytes": data, "uri": uris}), path)
+    return path
+
+
+def _parts(output: Path) -> list[Path]:
+    return sorted(output.glob("part-*.parquet"))
+
+
+def _until(happened: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def _check_output(output: Path) -> None:
+    """Every row once, an account that adds up, and nothing left over."""
+    rows = [row for part in _parts(output) for row in pq.read_table(part).to_pylist()]
+    assert [row["image_id"] for row in rows] == [str(row) for row in range(ROWS)]
+    account = json.loads((output / "manifest.json").read_text())
+    errors = Counter(row["error"] for row in rows if row["error"])
+    assert errors == {"empty": 1, "not_an_image": 1, "truncated": 1}
+    assert account["errors"] == errors
+    assert (account["rows"], account["tagged"], account["failed"]) == (ROWS, ROWS - 3, 3)
+    assert account["parts"] == len(_parts(output))
+    named = {part.name for part in _parts(output)} | {"job.json", "manifest.json"}
+    assert {path.name for path in output.iterdir()} == named
+
+
+def _annotate(source: Path, bundle: Path, output: Path) -> list[str]:
+    options = {"--input": source, "--bundle": bundle, "--output": output}
+    words = [str(word) for pair in options.items() for word in pair]
+    return [sys.executable, "-m", "jobs", "annotate", *words, "--workers", "2"]
+
+
+def test_a_killed_job_goes_on_and_ends_with_every_row_once(
+    gate: tuple[Gate, str], source: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    command = _annotate(source, bundle_folder, output)
+    job = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _until(lambda: _parts(output) and gate[0].asked.is_set(), job)
+    finally:
+        group = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
+        for process in group:
+            process.kill()
+        job.communicate()
+        psutil.wait_procs(group, timeout=PATIENCE)
+    before = {part: part.stat().st_mtime_ns for part in _parts(output)}
+    assert before
+    assert not (output / "manifest.json").exists()
+    (output / ".draft-1-part-00000-00000.parquet").write_bytes(b"half a part")
+
+    gate[0].open.set()
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert run.returncode == 0, run.stderr
+    assert f"going on: {len(before)} of" in run.stderr
+    assert {part: part.stat().st_mtime_ns for part in before} == before
+    assert json.loads(run.stdout) == json.loads((output / "manifest.json").read_text())
+    _check_output(output)
+
+
+def _workers() -> list[psutil.Process]:
+    """The job's actors among the children of this process's own Ray."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "SegmentWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_job_outlives_its_workers(
+    cluster: None,
+    gate: tuple[Gate, str],
+    source: Path,
+    bundle_folder: Path,
+    tmp_path: Path,
+) -> None:
+    store = Store(str(tmp_path / "out"))
+    inventory = take_inventory(str(source), store, is_corpus=False)
+    plan = annotation_plan(load_bundle(bundle_folder), 5)
+    receipts = run_plan(plan, inventory, frozenset(), store, RunSettings(workers=2), 10_000_000)
+    found = [next(receipts)]
+    _until(gate[0].asked.is_set)
+    workers = _workers()
+    assert workers
+    for worker in workers:
+        worker.kill()
+    gate[0].open.set()
+    found.extend(receipts)
+    assert sorted(receipt.chunk for receipt in found) == [c.name for c in inventory.chunks]
+    assert sum(receipt.rows for receipt in found) == ROWS
+    rows = [row for part in _parts(tmp_path / "out") for row in pq.read_table(part).to_pylist()]
+    assert [row["image_id"] for row in rows] == [str(row) for row in range(ROWS)]

@@ -1,0 +1,178 @@
+"""Calibration keeps the order and mends the odds; blending favours the annotator that knows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import expit, logit
+from sklearn.metrics import log_loss
+
+from engine.errors import BundleError
+from engine.fusion import Calibration, Fusion, exponentiated_gradient
+from engine.numerics.metrics import calibration_error
+
+BOUNDED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
+Scores = NDArray[np.float32]
+
+
+def problem(pictures: int = 200, tags: int = 12) -> tuple[Scores, sparse.csr_matrix]:
+    """True probabilities [N, V] and labels drawn from them."""
+    rng = np.random.default_rng(4)
+    truth_NV = expit(rng.normal(-1.5, 2.0, (pictures, tags)))
+    return truth_NV.astype(np.float32), sparse.csr_matrix(
+        (rng.random(truth_NV.shape) < truth_NV).astype(np.float32)
+    )
+
+
+def muddled(scores_NV: Scores, noise: float, seed: int) -> Scores:
+    spread = np.random.default_rng(seed).normal(0, noise, scores_NV.shape)
+    return expit(logit(scores_NV) + spread).astype(np.float32)
+
+
+@BOUNDED
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30),
+    st.floats(1e-3, 5),
+    st.floats(-8, 8),
+)
+def test_calibration_is_monotone_and_stays_in_range(
+    scores: list[float], slope: float, intercept: float
+) -> None:
+    ordered = np.sort(np.array(scores, np.float32))
+    calibrated = Calibration(slope, intercept)(ordered)
+    assert calibrated.dtype == np.float32
+    assert (np.diff(calibrated) >= 0).all()
+    assert calibrated.min() >= 0
+    assert calibrated.max() <= 1
+
+
+@pytest.mark.parametrize(("slope", "shift"), [(0.3, 0.0), (3.0, 1.0), (1.0, -2.0)])
+def test_calibration_mends_the_odds(slope: float, shift: float) -> None:
+    truth_NV, labels_NV = problem()
+    wrong_NV = expit(slope * logit(truth_NV) + shift).astype(np.float32)
+    learned = Calibration.learn(wrong_NV, labels_NV)
+    mended_NV = learned(wrong_NV)
+    carried = labels_NV.toarray().ravel() > 0
+    assert log_loss(carried, mended_NV.ravel()) < log_loss(carried, wrong_NV.ravel())
+    assert learned.slope == pytest.approx(1 / slope, rel=0.2)
+    assert calibration_error(mended_NV, carried) < 0.03
+    assert calibration_error(mended_NV, carried) < calibration_error(wrong_NV, carried)
+
+
+def test_scores_that_are_wrong_way_round_are_calibrated_to_the_base_rate() -> None:
+    truth_NV, labels_NV = problem()
+    learned = Calibration.learn(1 - truth_NV, labels_NV)
+    assert learned.slope > 0
+    base_rate = labels_NV.toarray().mean()
+    np.testing.assert_allclose(learned(1 - truth_NV), base_rate, atol=0.02)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_without_both_answers_nothing_is_calibrated(share: float) -> None:
+    truth_NV, labels_NV = problem()
+    same_NV = sparse.csr_matrix(np.full(labels_NV.shape, share, np.float32))
+    assert Calibration.learn(truth_NV, same_NV) == Calibration()
+
+
+def test_weights_are_a_simplex_and_favour_the_better_annotator() -> None:
+    truth_NV, labels_NV = problem()
+    scores = {"noise": muddled(truth_NV, 6, 1), "good": truth_NV, "fair": muddled(truth_NV, 2, 2)}
+    weights = exponentiated_gradient(scores, labels_NV, seed=0)
+    assert list(weights) == list(scores)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert min(weights.values()) > 0
+    assert weights["good"] > 1.5 * weights["noise"]
+    assert weights["good"] > weights["fair"] > weights["noise"]
+    assert exponentiated_gradient(scores, labels_NV, seed=0) == weights
+
+
+def test_equal_annotators_weigh_the_same() -> None:
+    truth_NV, labels_NV = problem()
+    weights = exponentiated_gradient({"a": truth_NV, "b": truth_NV}, labels_NV, seed=0)
+    assert weights["a"] == pytest.approx(0.5)
+
+
+def test_one_annotator_alone_or_no_labels_at_all_weigh_uniformly() -> None:
+    truth_NV, labels_NV = problem()
+    nothing = sparse.csr_matrix(np.zeros(labels_NV.shape, np.float32))
+    assert exponentiated_gradient({"a": truth_NV}, labels_NV, seed=0) == {"a": 1}
+    assert exponentiated_gradient({"a": truth_NV, "b": truth_NV}, nothing, seed=0) == {
+        "a": 0.5,
+        "b": 0.5,
+    }
+
+
+def test_the_blend_is_better_than_its_parts_and_calibrated() -> None:
+    truth_NV, labels_NV = problem(400)
+    scores = {"a": muddled(truth_NV, 1.5, 1), "b": muddled(truth_NV, 1.5, 2)}
+    fused_NV = Fusion.learn(scores, labels_NV, seed=0)(scores)
+    assert fused_NV.shape == truth_NV.shape
+    assert fused_NV.dtype == np.float32
+    assert fused_NV.min() >= 0
+    assert fused_NV.max() <= 1
+    carried = labels_NV.toarray().ravel() > 0
+    fused = log_loss(carried, fused_NV.ravel())
+    for scores_NV in scores.values():
+        alone_NV = Calibration.learn(scores_NV, labels_NV)(scores_NV)
+        assert fused < log_loss(carried, alone_NV.ravel())
+    assert calibration_error(fused_NV, carried) < 0.03
+
+
+def test_a_missing_annotator_leaves_its_share_to_the_others() -> None:
+    truth_NV, _ = problem()
+    other_NV, third_NV = muddled(truth_NV, 1, 1), muddled(truth_NV, 1, 2)
+    plain = Calibration()
+    whole = Fusion({"a": 0.3, "b": 0.2, "c": 0.5}, dict.fromkeys("abc", plain), plain)
+    without = Fusion({"a": 0.6, "b": 0.4}, dict.fromkeys("ab", plain), plain)
+    np.testing.assert_allclose(
+        whole({"a": truth_NV, "b": other_NV}), without({"a": truth_NV, "b": other_NV}), rtol=1e-5
+    )
+    np.testing.assert_allclose(whole({"c": third_NV}), third_NV, rtol=1e-4, atol=2e-6)
+
+
+def test_a_lift_moves_rare_tags_up_and_keeps_each_tags_own_order(tmp_path: Path) -> None:
+    truth_NV, labels_NV = problem(400)
+    rarity_V = np.geomspace(1, 0.05, truth_NV.shape[1]).astype(np.float32)
+    scores = {"a": truth_NV * rarity_V}
+    kept_NV = np.random.default_rng(1).random(labels_NV.shape) < rarity_V
+    labels_NV = sparse.csr_matrix(labels_NV.toarray() * kept_NV)
+    plain_NV, lifted_NV = (
+        Fusion.learn(scores, labels_NV, seed=0, lift=lift)(scores) for lift in (0.0, 0.5)
+    )
+    assert lifted_NV.dtype == np.float32
+    assert lifted_NV.min() >= 0
+    assert lifted_NV.max() <= 1
+    rare = slice(truth_NV.shape[1] // 2, None)
+    assert (lifted_NV.argmax(axis=1) >= rare.start).sum() > (
+        plain_NV.argmax(axis=1) >= rare.start
+    ).sum()
+    order_N = np.argsort(plain_NV[:, 0], kind="stable")
+    assert (np.diff(lifted_NV[order_N, 0]) >= 0).all()
+    lifted = Fusion.learn(scores, labels_NV, seed=0, lift=0.5)
+    lifted.save(tmp_path / "fusion.json")
+    np.testing.assert_array_equal(Fusion.load(tmp_path / "fusion.json")(scores), lifted_NV)
+
+
+def test_no_pictures_give_no_scores() -> None:
+    truth_NV, labels_NV = problem()
+    fusion = Fusion.learn({"a": truth_NV}, labels_NV, seed=0)
+    assert fusion({"a": truth_NV[:0]}).shape == (0, 12)
+
+
+def test_save_and_load_is_the_identity(tmp_path: Path) -> None:
+    truth_NV, labels_NV = problem()
+    fusion = Fusion.learn({"a": truth_NV, "b": muddled(truth_NV, 1, 1)}, labels_NV, seed=0)
+    fusion.save(tmp_path / "fusion.json")
+    assert Fusion.load(tmp_path / "fusion.json") == fusion
+
+
+@pytest.mark.parametrize("text", ["{}", '{"weights": {}, "calibrations": {"a": {"x": 1}}}'])
+def test_another_format_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "fusion.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BundleError, match=r"fusion\.json"):
+        Fusion.load(path)
