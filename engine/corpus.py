@@ -51,7 +51,8 @@ def split_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split pictures into (training rows, validation rows) by a hash of their ids.
 
-    The same picture falls on the same side whatever else the corpus holds and in whatever order.
+    The order of the corpus does not matter, and as it grows only pictures at the border of the
+    share change sides.
     The `round(fraction·N)` smallest hashes validate; at least one picture is on either side.
     """
     if len(ids) < 2:

@@ -4,6 +4,7 @@ Each command imports its job when it runs: torch and Ray take seconds that `--he
 """
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -79,8 +80,11 @@ def fit(
 @app.command()
 def annotate(
     input_: Annotated[str, typer.Option("--input", help="Pictures: a folder, Parquet or tars.")],
-    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
     output: Annotated[str, typer.Option(help="A new folder or URL, or one to go on with.")],
+    bundle: Annotated[str | None, typer.Option(help="A bundle's folder, or 'imagenet'.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="In place of a bundle: the URL of a 'tagloom serve'.")
+    ] = None,
     top_k: TopKText = "5",
     max_failed: Annotated[
         float, typer.Option(min=0, max=1, help="Fail above this share of broken pictures.")
@@ -94,6 +98,12 @@ def annotate(
     from jobs.runner import RunSettings
 
     console = Console(quiet)
+    if (bundle is None) == (server is None):
+        raise typer.BadParameter("give one of --bundle and --server")
+    if server is not None:
+        typer.echo(json.dumps(_annotate_remotely(input_, server, output, top_k, console)))
+        return
+    assert bundle is not None
     settings = RunSettings(workers=workers)
     account = run_annotate(
         input_, bundle, output, parse_top_k(top_k), console, max_failed, settings
@@ -103,6 +113,19 @@ def annotate(
         f"{dict(account.errors) or ''}".rstrip()
     )
     typer.echo(account.model_dump_json())
+
+
+def _annotate_remotely(
+    source: str, url: str, output: str, top_k: str, console: Console
+) -> dict[str, object]:
+    from engine.cut import parse_top_k
+    from jobs.remote import annotate_remotely
+    from serve.client import Client
+    from serve.tagger import ServerTagger
+
+    with Client(url, os.environ.get("TAGLOOM_API_KEY")) as client:
+        tagger = ServerTagger(client)
+        return annotate_remotely(source, tagger, output, parse_top_k(top_k), console)
 
 
 @app.command()
@@ -144,6 +167,29 @@ def gallery(
     console = Console(quiet)
     write_gallery(annotations, out, pictures, console, title)
     console.say(f"gallery: {out.absolute()}")
+
+
+@app.command()
+def serve(
+    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond loopback with keys only.")] = (
+        "127.0.0.1"
+    ),
+    key_file: Annotated[Path | None, typer.Option(help="API keys, one a line.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tag pictures over HTTP, with a page to try it at /, until it is stopped."""
+    from jobs.annotate import open_bundle
+    from serve.config import load_settings
+    from serve.local import run
+
+    console = Console(quiet)
+    folder = open_bundle(bundle, console).folder
+    run(load_settings(str(folder), key_file, set_ or ()), host, port, console.say)
 
 
 @app.command()

@@ -64,7 +64,7 @@ def run_demo(out: Path, corpus: str | None, images: int, console: Console) -> Ev
         show(result, console)
         console.say("6. tagging real photos with ImageNet's classes")
         _copy_photos(out / "photos")
-        annotate(str(out / "photos"), pretrained.NAME, str(out / "tagged-photos"), 5, console)
+        annotate(str(out / "photos"), pretrained.NAME, str(out / "tagged-photos"), "auto", console)
     page = out / "gallery.html"
     outputs = [str(out / "tagged"), str(out / "tagged-photos")]
     write_gallery(outputs, page, 60, console, "tagloom demo")

@@ -1,7 +1,6 @@
 """What tests share: a small tagged corpus that is drawn, decoded and embedded once a session."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import ray
 
 from engine import schema
 from engine.bundle import new_bundle
@@ -23,6 +21,7 @@ from engine.plan import embedding_plan
 from engine.sample import SamplePicture, draw_picture
 from engine.vocab import Vocabulary
 from jobs.__main__ import main
+from jobs.runner import ray_session
 
 PICTURES = 280
 
@@ -104,19 +103,10 @@ def bundle_folder(
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """Ray with two CPUs, for all the tests that run jobs in this process."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=256 * 1024**2,
-        logging_level="warning",
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with ray_session(cpus=2):
+            yield
 
 
 @dataclass(frozen=True)

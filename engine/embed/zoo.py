@@ -76,9 +76,10 @@ class Backbone:
             try:
                 self.fill(network, path)
             except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+                found = str(error).partition("\n")[0] or "empty"
                 raise BackboneError(
-                    f"{path}: not the weights of '{self.name}', or damaged "
-                    f"({str(error).partition(chr(10))[0] or 'empty'}); delete the file and fetch it again"
+                    f"{path}: not the weights of '{self.name}', or damaged ({found}); delete the "
+                    "file and fetch it again"
                 ) from error
         return network.eval()
 

@@ -100,7 +100,8 @@ class SemanticNeighbours:
         bar = np.full(batch * self.labels_NV.shape[1], -np.inf, dtype=np.float32)
         last = order[rank == self.neighbours - 1]
         bar[keys[last]] = similarities_BM.ravel()[places_BP[last]]
-        return Candidates(rows_BM, kept.reshape(batch, width), bar.reshape(batch, -1))
+        bar_BV = bar.reshape(batch, self.labels_NV.shape[1])
+        return Candidates(rows_BM, kept.reshape(batch, width), bar_BV)
 
     def votes(
         self, candidates: Candidates, temperature: float, pooled: bool

@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.bundle import load_bundle
+from engine.errors import CorpusError
 from engine.plan import annotation_plan
 from engine.sample import SamplePicture
+from engine.stage import Resources
 from jobs.runner import RunSettings, run_plan
 from jobs.source import take_inventory
 from jobs.store import Store
@@ -189,3 +191,17 @@ def test_a_job_outlives_its_workers(
     assert sum(receipt.rows for receipt in found) == ROWS
     rows = [row for part in _parts(tmp_path / "out") for row in pq.read_table(part).to_pylist()]
     assert [row["image_id"] for row in rows] == [str(row) for row in range(ROWS)]
+
+
+def test_what_a_worker_finds_wrong_is_told_as_it_is(
+    cluster: None, source: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    """Through a later segment too, to which the rows of that chunk never come."""
+    store = Store(str(tmp_path / "out"))
+    inventory = take_inventory(str(source), store, is_corpus=False)
+    pq.write_table(pq.read_table(source).slice(0, 10), source)
+    resources = {"decode": Resources(cpus=0.5), "fuse": Resources(cpus=0.9)}
+    plan = annotation_plan(load_bundle(bundle_folder), 5, resources=resources)
+    with pytest.raises(CorpusError, match=f"^{source}: held 64 rows from .* when the job began"):
+        list(run_plan(plan, inventory, frozenset(), store, RunSettings(workers=1), 10_000_000))
+    assert _parts(tmp_path / "out") == []

@@ -22,8 +22,8 @@ LIMIT = 10_000_000
 SEGMENTS = {
     "decode": Resources(cpus=0.5),
     "embed": Resources(cpus=0.25),
-    "score/cca-knn": Resources(cpus=0.2),
-    "score/linear": Resources(cpus=0.2),
+    "score/cca-knn": Resources(cpus=0.25),
+    "score/linear": Resources(cpus=0.25),
     "fuse": Resources(cpus=0.1),
 }
 
@@ -104,7 +104,7 @@ def test_a_plan_in_several_segments_gives_the_same_rows(
     cluster: None, bundle: Bundle, inventory: Inventory, looped: pa.Table, tmp_path: Path
 ) -> None:
     plan = annotation_plan(bundle, 5, resources=SEGMENTS)
-    assert len(plan.segments()) == 4
+    assert len(plan.segments()) == 3
     found = _run(plan, inventory, Store(str(tmp_path)), RunSettings(workers=1))
     assert found.select(looped.column_names).equals(looped)
     assert found.column_names == looped.column_names

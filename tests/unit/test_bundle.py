@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +116,8 @@ def test_a_changed_byte_is_noticed_and_the_file_named(
 
 
 @pytest.fixture(scope="module")
-def manifest_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield write(tmp_path_factory.mktemp("manifest") / "bundle")
+def manifest_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("manifest") / "bundle")
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
@@ -179,7 +178,7 @@ def test_an_annotator_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         del content["id"]
         (draft / MANIFEST).unlink()
         seal_bundle(draft, Manifest.model_validate(content | {"annotators": {"base": "oracle"}}))
-    with pytest.raises(BundleError, match="no annotator of kind.*oracle"):
+    with pytest.raises(BundleError, match=r"no annotator of kind.*oracle"):
         load_bundle(tmp_path / "bundle")
 
 
@@ -192,25 +191,25 @@ def test_other_weights_than_those_it_was_fitted_with_are_refused(
         bundle.check_backbone()
 
 
-class Trouble(Exception):
-    pass
+class TroubleError(Exception):
+    """What a fit may die of."""
 
 
 def fail_half_way(folder: Path, overwrite: bool) -> None:
     with new_bundle(folder, overwrite) as draft:
         fill(draft)
-        raise Trouble
+        raise TroubleError
 
 
 def test_a_failed_fit_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Trouble):
+    with pytest.raises(TroubleError):
         fail_half_way(tmp_path / "bundle", overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_fit_keeps_the_older_bundle(folder: Path) -> None:
     before = load_bundle(folder).id
-    with pytest.raises(Trouble):
+    with pytest.raises(TroubleError):
         fail_half_way(folder, overwrite=True)
     assert load_bundle(folder).id == before
     assert list(folder.parent.iterdir()) == [folder]
@@ -224,7 +223,7 @@ def test_overwriting_replaces_the_whole_bundle(folder: Path) -> None:
 
 
 def test_a_bundle_is_not_replaced_unasked(folder: Path) -> None:
-    with pytest.raises(BundleError, match="a bundle is there already.*--overwrite"):
+    with pytest.raises(BundleError, match=r"a bundle is there already.*--overwrite"):
         check_target(folder, overwrite=False)
     check_target(folder, overwrite=True)
 

@@ -1,5 +1,6 @@
 """CCA against solvers that share no code with it, and the sums that it is solved from."""
 
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import linalg
-from sklearn.cross_decomposition import CCA as SklearnCCA
+from sklearn import cross_decomposition
 
 from engine.errors import CorpusError
 from engine.numerics.cca import solve_cca
@@ -57,7 +58,7 @@ def test_it_solves_the_generalised_eigenproblem(regulariser: float) -> None:
 def test_it_finds_the_correlations_that_sklearn_finds() -> None:
     x_ND, y_NE = views()
     cca = solve_cca(Moments.of(x_ND, y_NE), 0.0)
-    model = SklearnCCA(n_components=3, max_iter=5000, tol=1e-12).fit(x_ND, y_NE)
+    model = cross_decomposition.CCA(n_components=3, max_iter=5000, tol=1e-12).fit(x_ND, y_NE)
     theirs_x, theirs_y = model.transform(x_ND, y_NE)
     for place in range(3):
         theirs = np.corrcoef(theirs_x[:, place], theirs_y[:, place])[0, 1]
@@ -71,9 +72,7 @@ def test_projections_correlate_as_it_says_and_are_uncorrelated_among_themselves(
     v_NL = (y_NE - cca.mean_y_E) @ cca.weights_y_EL
     np.testing.assert_allclose(u_NL.T @ u_NL / len(u_NL), np.eye(4), atol=1e-8)
     np.testing.assert_allclose(v_NL.T @ v_NL / len(v_NL), np.eye(4), atol=1e-8)
-    np.testing.assert_allclose(
-        u_NL.T @ v_NL / len(u_NL), np.diag(cca.correlations_L), atol=1e-8
-    )
+    np.testing.assert_allclose(u_NL.T @ v_NL / len(u_NL), np.diag(cca.correlations_L), atol=1e-8)
 
 
 def test_dimensions_keep_the_most_correlated_directions() -> None:
@@ -137,14 +136,10 @@ def assert_same(one: Moments, other: Moments) -> None:
 
 @BOUNDED
 @given(st.lists(st.integers(0, 50), max_size=6), st.randoms(use_true_random=False))
-def test_moments_add_up_over_any_split_in_any_order(
-    cuts: list[int], shuffle: Random
-) -> None:
+def test_moments_add_up_over_any_split_in_any_order(cuts: list[int], shuffle: Random) -> None:
     x_ND, y_NE = views(rows=50)
     edges = [0, *sorted(cuts), 50]
-    blocks = [
-        (x_ND[a:b], y_NE[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    blocks = [(x_ND[start:end], y_NE[start:end]) for start, end in pairwise(edges)]
     shuffle.shuffle(blocks)
     assert_same(stream_moments(blocks), Moments.of(x_ND, y_NE))
 

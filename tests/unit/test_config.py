@@ -98,7 +98,7 @@ def test_a_bad_setting_is_refused_and_named(override: str, message: str) -> None
 
 @pytest.mark.parametrize("override", ["seed", "=3", " =3", ""])
 def test_an_override_without_a_key_or_value_is_refused(override: str) -> None:
-    with pytest.raises(ConfigError, match="section.key=value"):
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
         load_config(None, [override])
 
 

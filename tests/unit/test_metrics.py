@@ -19,9 +19,7 @@ def draw(seed: int, shape: tuple[int, int], share: float) -> NDArray[np.bool_]:
 
 
 @BOUNDED
-@given(
-    st.integers(1, 30), st.integers(2, 8), st.floats(0, 1), st.floats(0, 1), st.integers(0, 999)
-)
+@given(st.integers(1, 30), st.integers(2, 8), st.floats(0, 1), st.floats(0, 1), st.integers(0, 999))
 def test_they_are_what_sklearn_says(
     rows: int, words: int, given_share: float, true_share: float, seed: int
 ) -> None:
@@ -29,7 +27,9 @@ def test_they_are_what_sklearn_says(
     truth_NW = draw(seed + 1, (rows, words), true_share)
     ours = word_metrics(given_NW, truth_NW)
 
-    def theirs(figure: Callable[..., object], average: str | None) -> object:
+    def theirs(
+        figure: Callable[..., NDArray[np.float64]], average: str | None
+    ) -> NDArray[np.float64]:
         return figure(truth_NW, given_NW, average=average, zero_division=0)
 
     np.testing.assert_allclose(ours.precision_W, theirs(precision_score, None))

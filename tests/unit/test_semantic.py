@@ -63,9 +63,9 @@ def kept(candidates: Candidates, query: int) -> set[int]:
     return set(rows.tolist())
 
 
-def shortlist_of_all(similarities_BN: NDArray[np.float32]) -> tuple[
-    NDArray[np.float32], NDArray[np.int64]
-]:
+def shortlist_of_all(
+    similarities_BN: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     rows_BN = np.argsort(-similarities_BN, axis=1, kind="stable").astype(np.int64)
     return np.take_along_axis(similarities_BN, rows_BN, axis=1), rows_BN
 

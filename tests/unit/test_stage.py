@@ -82,7 +82,12 @@ def test_failed_rows_keep_their_place_their_reason_and_the_callers_columns() -> 
 def test_dead_columns_are_dropped_and_stamps_are_on_every_row() -> None:
     out = three_stages(CPU, CPU).workers()(batch_of(MIXED))
     assert set(out.column_names) == {
-        schema.IMAGE_ID, "caption", schema.ERROR, schema.REASON, "total", schema.BUNDLE_ID
+        schema.IMAGE_ID,
+        "caption",
+        schema.ERROR,
+        schema.REASON,
+        "total",
+        schema.BUNDLE_ID,
     }
     assert out.column(schema.BUNDLE_ID).to_pylist() == ["b1"] * 6
 
@@ -115,9 +120,11 @@ def test_rows_that_came_with_an_error_are_not_worked_on() -> None:
 
     plan = three_stages(CPU, CPU)
     decode = Stage("decode", lambda: counting, plan.stages[0].reads, plan.stages[0].writes)
-    batch = batch_of([b"a", b"abc"]).append_column(
-        schema.ERROR, pa.array(["unreadable_uri", None], pa.string())
-    ).append_column(schema.REASON, pa.array(["gone", None], pa.string()))
+    batch = (
+        batch_of([b"a", b"abc"])
+        .append_column(schema.ERROR, pa.array(["unreadable_uri", None], pa.string()))
+        .append_column(schema.REASON, pa.array(["gone", None], pa.string()))
+    )
     out = Plan((decode, *plan.stages[1:]), plan.keeps).workers()(batch)
     assert seen == [1]
     assert out.column(schema.ERROR).to_pylist() == ["unreadable_uri", None]
