@@ -115,6 +115,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
             raise ConfigError(f"{path}: cannot be read ({error})") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: not TOML ({error})") from error
+    if "annotators" not in content and any(o.startswith("annotators.") for o in overrides):
+        # An override of one setting is of the default annotators where no file names others.
+        defaults = FitConfig().annotators.items()
+        content["annotators"] = {name: recipe.model_dump() for name, recipe in defaults}
     for override in overrides:
         _set(content, override)
     try:

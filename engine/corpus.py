@@ -31,6 +31,12 @@ class Corpus:
                 f"{self.labels_NV.shape[0]} tag rows do not belong to one corpus"
             )
 
+        if not self.ids or not np.diff(self.labels_NV.indptr).all():
+            raise CorpusError(
+                "a corpus to learn from holds at least one picture, and each of them at least one "
+                "tag of the vocabulary; leave the others out"
+            )
+
     def __len__(self) -> int:
         return len(self.ids)
 

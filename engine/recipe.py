@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
-from engine.stage import Resources
 from engine.vocab import Vocabulary
 
 
@@ -61,7 +60,6 @@ class Recipe(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
-    resources: Resources = Resources()
 
     @abstractmethod
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:

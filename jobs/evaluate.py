@@ -84,6 +84,11 @@ def evaluate(
     """
     bundle = open_bundle(bundle_name, console)
     words = bundle.vocabulary.tags if words_file is None else read_words(words_file)
+    if not set(words) & set(bundle.vocabulary.tags):
+        raise ConfigError(
+            f"{words_file}: the bundle knows none of its {len(words)} words, such as "
+            f"'{words[0]}'; give words of its vocabulary, such as '{bundle.vocabulary.tags[0]}'"
+        )
     plan = annotation_plan(bundle, top_k, among=words)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there already and not empty; name another folder")

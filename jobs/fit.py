@@ -149,10 +149,9 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     if untagged:
         notes.append(f"{untagged:,} pictures without tags were passed over")
     levels = backbone(config.embed.backbone).levels
-    whole = Corpus(tuple(ids), np.concatenate(blocks), labels_NV, levels)
-    return Material(
-        whole if len(kept) == len(ids) else whole.subset(kept), vocabulary, thumbnails, tuple(notes)
-    )
+    tagged_ids = tuple(ids[row] for row in kept)
+    learned = Corpus(tagged_ids, np.concatenate(blocks)[kept], labels_NV[kept], levels)
+    return Material(learned, vocabulary, thumbnails, tuple(notes))
 
 
 def _listed(errors: dict[str, int]) -> str:

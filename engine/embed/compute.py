@@ -1,6 +1,7 @@
 """What multiplies the matrices of a backbone: torch on CPU or GPU, or OpenVINO on CPU."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -104,9 +105,12 @@ def _openvino(
 
     size = backbone.geometry.size
     example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
-    model = openvino.convert_model(
-        network, example_input=example, input=[([-1, size, size, 3], openvino.Type.u8)]
-    )
+    with warnings.catch_warnings():
+        # OpenVINO converts by way of torch.jit.trace, which torch means to retire.
+        warnings.filterwarnings("ignore", "`torch.jit.trace", FutureWarning)
+        model = openvino.convert_model(
+            network, example_input=example, input=[([-1, size, size, 3], openvino.Type.u8)]
+        )
     # Without this hint a CPU with bfloat16 silently computes in it.
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",

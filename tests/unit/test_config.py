@@ -83,7 +83,6 @@ def test_the_last_override_wins() -> None:
         ("annotators.x.neighbours=3", r"annotators\.x: .*kind is None"),
         ('annotators.x={kind="cca-knn",neighbours=0}', r"annotators\.x.*neighbours"),
         ('annotators.x={kind="cca-knn",neighbour=5}', r"annotators\.x.*neighbour"),
-        ('annotators.x={kind="prior",resources={cpu=1}}', r"annotators\.x.*resources.*cpu"),
         ('annotators={"../x"={kind="prior"}}', r"\.\./x"),
         (
             'annotators.x={kind="class-posterior",backbone="random"}',

@@ -73,7 +73,7 @@ def small(rows: int = 7) -> Corpus:
     return Corpus(
         tuple(f"image-{row}" for row in range(rows)),
         np.arange(rows * 2, dtype=np.float32).reshape(rows, 2),
-        sparse.csr_matrix(np.eye(rows, 5, dtype=np.float32)),
+        sparse.csr_matrix(np.eye(5, dtype=np.float32)[np.arange(rows) % 5]),
         (2,),
     )
 
@@ -101,3 +101,10 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
     corpus = small()
     with pytest.raises(CorpusError, match="6 ids, 7 embeddings and 7 tag rows"):
         Corpus(corpus.ids[:-1], corpus.embeddings_ND, corpus.labels_NV, corpus.levels)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_corpus_without_tags_to_learn_from_is_refused(rows: int) -> None:
+    untagged = sparse.csr_matrix((rows, 5), dtype=np.float32)
+    with pytest.raises(CorpusError, match="at least one tag"):
+        Corpus(("a", "b")[:rows], np.zeros((rows, 2), dtype=np.float32), untagged, (2,))
