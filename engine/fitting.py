@@ -43,6 +43,11 @@ class Material:
     notes: tuple[str, ...] = ()
 
 
+def fit_steps(config: FitConfig) -> int:
+    """How many steps `fit_bundle` will tell of."""
+    return len(config.annotators) * (2 if config.refit else 1) + 2
+
+
 def fit_bundle(
     draft: Path, material: Material, config: FitConfig, group: Group, say: Say
 ) -> Manifest:

@@ -180,6 +180,9 @@ def serve(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
     ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="One replica listens itself: fastest, no swap.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures over HTTP, with a page to try it at /, until it is stopped."""
@@ -189,7 +192,7 @@ def serve(
 
     console = Console(quiet)
     folder = open_bundle(bundle, console).folder
-    run(load_settings(str(folder), key_file, set_ or ()), host, port, console.say)
+    run(load_settings(str(folder), key_file, set_ or ()), host, port, console.say, direct)
 
 
 @app.command()

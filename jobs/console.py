@@ -60,6 +60,22 @@ class Console:
         if not self._console.is_terminal:
             self.say(f"{text}: {total:,} done")
 
+    @contextmanager
+    def steps(self, text: str, total: int) -> Iterator[Callable[[str], None]]:
+        """A bar over `total` steps; call what it gives with each step's name as it begins."""
+        with self.progress(text, total) as advance:
+            begun = 0
+
+            def begin(step: str) -> None:
+                nonlocal begun
+                if begun:
+                    advance(1)
+                begun += 1
+                self.say(step)
+
+            yield begin
+            advance(1)
+
     def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Figures under headings; what stands in the first column names the row."""
         table = Table(title=title)

@@ -14,7 +14,7 @@ from engine.config import FitConfig
 from engine.corpus import Corpus
 from engine.embed import backbone
 from engine.errors import CorpusError
-from engine.fitting import Material, fit_bundle
+from engine.fitting import Material, fit_bundle, fit_steps
 from engine.group import Solo
 from engine.plan import embedding_plan
 from engine.thumbnails import MOST
@@ -48,8 +48,9 @@ def fit(
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
-        with new_bundle(out, overwrite) as draft:
-            fit_bundle(draft, material, config, Solo(), console.say)
+        steps = fit_steps(config)
+        with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
+            fit_bundle(draft, material, config, Solo(), begin)
     bundle = load_bundle(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")

@@ -13,7 +13,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayTaskError
 from threadpoolctl import threadpool_limits
 
-from engine.errors import TagloomError
+from engine.errors import ConfigError, TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
 from jobs.reading import ahead, read_chunk
@@ -56,8 +56,16 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     for name in ("ray.data", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        except ConnectionError as error:
+            raise ConfigError(
+                f"RAY_ADDRESS is '{address}', but no Ray cluster answers there ({error}); start "
+                "it, correct the address (with RAY_AUTH_MODE=token where it asks for a token), or "
+                "unset RAY_ADDRESS to run on this machine alone"
+            ) from error
     else:
         ray.init(
             "local",
@@ -125,7 +133,7 @@ def run_plan(
 
 def _workers(segment: Plan, segments: list[Plan]) -> int:
     """Workers that fit beside at least one worker of every other segment."""
-    total = ray.cluster_resources()
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     mine = segment.stages[0].resources
     others_cpus = sum(s.stages[0].resources.cpus for s in segments if s is not segment)
     by_cpu = (total.get("CPU", 1.0) - others_cpus) / mine.cpus if mine.cpus else float("inf")
@@ -197,8 +205,11 @@ def loop_plan(
     """The same fold in this process, without Ray: a table a chunk, in order."""
     workers = plan.workers()
     for chunk in inventory.chunks:
-        batches = read_chunk(chunk, settings.batch, max_bytes)
-        yield pa.concat_tables([workers(batch) for batch in batches])
+        # With one thread, as in a worker: how a product is shared out decides its last bits.
+        with threadpool_limits(1):
+            batches = read_chunk(chunk, settings.batch, max_bytes)
+            table = pa.concat_tables([workers(batch) for batch in batches])
+        yield table
 
 
 def in_worker(function: Callable[..., object], *arguments: object, **named: object) -> object:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from engine.sample import SamplePicture
 from jobs.runner import RunSettings, loop_plan
 from jobs.source import take_inventory
 from jobs.store import Store
+from tests.inputs import write_tar
 
 QUICK = ("--set", "embed.backbone=random", "--set", "embed.compute=torch", "--workers", 1)
 
@@ -148,14 +148,6 @@ def bundle(bundle_folder: Path) -> Bundle:
     return load_bundle(bundle_folder)
 
 
-def _tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-
-
 @pytest.mark.parametrize("form", ["folder", "jsonl", "csv", "bytes", "hugging_face", "uri", "tar"])
 def test_every_form_of_input_gives_the_same_tags_and_the_callers_columns(
     form: str, bundle: Bundle, pictures: list[SamplePicture], tmp_path: Path
@@ -192,7 +184,7 @@ def test_every_form_of_input_gives_the_same_tags_and_the_callers_columns(
         members = {}
         for name, jpeg in few.items():
             members |= {f"{name}.jpg": jpeg, f"{name}.json": b'{"tags": ["x"]}'}
-        _tar(root / "0.tar", members)
+        write_tar(root / "0.tar", members)
     inventory = take_inventory(str(root), Store(str(tmp_path / "work")), form != "folder")
     (table,) = loop_plan(annotation_plan(bundle, 5), inventory, RunSettings(), 10_000_000)
     rows = table.to_pylist()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,12 +27,13 @@ from engine.plan import annotation_plan
 from engine.sample import SamplePicture
 from engine.stage import Resources
 from jobs.runner import RunSettings, run_plan
+from jobs.sink import Receipt
 from jobs.source import take_inventory
 from jobs.store import Store
 
 ROWS = 400
 GATED = 390
-PATIENCE = 180
+PATIENCE = 280
 
 
 @dataclass
@@ -178,15 +180,19 @@ def test_a_job_outlives_its_workers(
     store = Store(str(tmp_path / "out"))
     inventory = take_inventory(str(source), store, is_corpus=False)
     plan = annotation_plan(load_bundle(bundle_folder), 5)
-    receipts = run_plan(plan, inventory, frozenset(), store, RunSettings(workers=2), 10_000_000)
-    found = [next(receipts)]
-    _until(gate[0].asked.is_set)
-    workers = _workers()
-    assert workers
-    for worker in workers:
-        worker.kill()
-    gate[0].open.set()
-    found.extend(receipts)
+    run = run_plan(plan, inventory, frozenset(), store, RunSettings(workers=2), 10_000_000)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(list[Receipt], run)
+        try:
+            _until(lambda: job.done() or (_parts(tmp_path / "out") and gate[0].asked.is_set()))
+            assert not job.done(), job.result()
+            workers = _workers()
+            assert workers
+            for worker in workers:
+                worker.kill()
+        finally:
+            gate[0].open.set()
+        found = job.result(PATIENCE)
     assert sorted(receipt.chunk for receipt in found) == [c.name for c in inventory.chunks]
     assert sum(receipt.rows for receipt in found) == ROWS
     rows = [row for part in _parts(tmp_path / "out") for row in pq.read_table(part).to_pylist()]
