@@ -1,0 +1,85 @@
+"""Settings: of the command line, of YAML, and the API keys."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from engine.errors import ConfigError
+from serve.config import Settings, load_settings, read_keys
+from serve.local import run
+
+K8S = Path(__file__).parents[2] / "k8s"
+
+
+def test_assignments_of_the_command_line_reach_their_parts() -> None:
+    settings = load_settings("b", None, ["topology=split", "annotators.linear.gpus=0.5", "queue=7"])
+    assert settings.topology == "split"
+    assert settings.scaling("score-linear").gpus == 0.5
+    assert settings.scaling("score-cca-knn").gpus == 0
+    assert settings.queue == 7
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("queue=0", "queue"),
+        ("quue=3", "quue"),
+        ("queue", "name=value"),
+        ("bundle.x=1", "one value"),
+        ("ingress.batch=x", "ingress.batch"),
+    ],
+)
+def test_a_bad_assignment_is_told_by_name(assignment: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_settings("b", None, [assignment])
+
+
+def test_serve_run_can_pass_lists_as_text() -> None:
+    settings = Settings.model_validate({"bundle": "b", "url_hosts": "a.example,b.example"})
+    assert settings.url_hosts == ("a.example", "b.example")
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"bundle": "b", "unknown": 1})
+
+
+def test_keys_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# ours\none # of Ann\n\ntwo\n")
+    settings = Settings(bundle="b", key_file=str(file))
+    assert read_keys(settings, {"TAGLOOM_API_KEYS": "three, one"}) == (b"three", b"one", b"two")
+    assert read_keys(Settings(bundle="b"), {}) == ()
+
+
+def test_a_file_without_keys_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# none\n")
+    for name in ("keys", "absent"):
+        with pytest.raises(ConfigError, match=name):
+            read_keys(Settings(bundle="b", key_file=str(tmp_path / name)), {})
+
+
+def test_other_machines_are_let_in_with_keys_alone(
+    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TAGLOOM_API_KEYS", raising=False)
+    with pytest.raises(ConfigError, match="no API keys"):
+        run(Settings(bundle=str(bundle_folder)), "0.0.0.0", 8000, print)
+
+
+def configs() -> list[dict[str, Any]]:
+    """Every Serve configuration in the repository."""
+    service = yaml.safe_load((K8S / "rayservice.yaml").read_text(encoding="utf-8"))
+    return [yaml.safe_load(service["spec"]["serveConfigV2"])]
+
+
+def test_the_service_on_kubernetes_builds(bundle_folder: Path) -> None:
+    from serve.app import build
+
+    for config in configs():
+        for application in ServeDeploySchema.model_validate(config).applications:
+            assert application.import_path == "serve.app:build"
+            assert application.args["key_file"]
+            settings = Settings.model_validate({**application.args, "bundle": str(bundle_folder)})
+            assert build(settings)
