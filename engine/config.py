@@ -23,6 +23,7 @@ from engine.annotators.linear import LinearRecipe
 from engine.embed import BACKBONES, Compute
 from engine.errors import ConfigError
 from engine.image import DecodeLimits
+from engine.overrides import override_setting
 from engine.recipe import Recipe
 
 
@@ -120,7 +121,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
         defaults = FitConfig().annotators.items()
         content["annotators"] = {name: recipe.model_dump() for name, recipe in defaults}
     for override in overrides:
-        _set(content, override)
+        override_setting(content, override, _toml_value)
     try:
         return FitConfig.model_validate(content)
     except ValidationError as error:
@@ -131,19 +132,9 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
         raise ConfigError(f"{path or 'configuration'}: {problems}") from error
 
 
-def _set(content: dict[str, object], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {override!r}: write it as section.key=value")
+def _toml_value(text: str) -> object:
+    """A value as TOML has it, or the text itself where it is none."""
     try:
-        value: object = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
-    *sections, last = key.strip().split(".")
-    place = content
-    for section in sections:
-        inner = place.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override!r}: '{section}' is a value, not a section")
-        place = inner
-    place[last] = value
+        return text

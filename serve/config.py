@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from engine.errors import ConfigError
+from engine.overrides import override_setting
 
 Topology = Literal["fused", "split"]
 
@@ -121,17 +122,7 @@ def load_settings(bundle: str, key_file: Path | None, assignments: Sequence[str]
     if key_file is not None:
         values["key_file"] = str(key_file)
     for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment!r}: write it as name=value")
-        *parts, last = path.split(".")
-        place = values
-        for part in parts:
-            inner = place.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"--set {assignment!r}: '{part}' is one value, not a part")
-            place = inner
-        place[last] = text
+        override_setting(values, assignment, str)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -29,7 +29,7 @@ def test_assignments_of_the_command_line_reach_their_parts() -> None:
         ("queue=0", "queue"),
         ("quue=3", "quue"),
         ("queue", "name=value"),
-        ("bundle.x=1", "one value"),
+        ("bundle.x=1", "is a value, not a section"),
         ("ingress.batch=x", "ingress.batch"),
     ],
 )
