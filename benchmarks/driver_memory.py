@@ -23,7 +23,7 @@ from engine.config import load_config
 from jobs.console import Console
 from jobs.corpus import draw_corpus
 from jobs.fit import fit
-from jobs.runner import ray_session
+from jobs.session import ray_session
 
 
 def peak_of_driver(pictures: Path, bundle: Path, out: Path) -> float:

@@ -256,7 +256,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overload-seconds", type=float, default=60)
-    parser.add_argument("--direct", action="store_true", help="without Serve's proxy")
+    parser.add_argument(
+        "--proxy", choices=("auto", "python", "haproxy", "none"), default="auto", help="who listens"
+    )
     given = parser.parse_args()
     if given.part == "plain":
         plain(given.bundle, given.port)
@@ -266,7 +268,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             bundle = given.bundle or str(Path(folder) / "bundle")
-            options = ["--direct"] if given.direct else []
+            options = ["--proxy", given.proxy]
             if not given.bundle:
                 fit(Path(bundle), 200)
             compare(bundle, given.rounds, given.seconds, given.overload_seconds, options)

@@ -21,12 +21,14 @@ import typer
 from engine.bundle import Bundle, load_bundle
 from engine.config import load_config
 from engine.embed import backbone, load_embedder
-from engine.image import decode, fit_to
+from engine.geometry import fit_to
+from engine.image import decode
 from engine.plan import annotation_plan
 from jobs.console import Console
 from jobs.corpus import draw_corpus
 from jobs.fit import fit
-from jobs.runner import RunSettings, ray_session, run_plan
+from jobs.runner import RunSettings, run_plan
+from jobs.session import ray_session
 from jobs.source import take_inventory
 from jobs.store import Store
 

@@ -64,7 +64,9 @@ class FuseWorker:
             {name: schema.float_tensor(batch, schema.score_column(name)) for name in self.names}
         )
         scores_BV = self.fusion.total(parts)
-        places_BK, counts_B = self._rank(scores_BV, self._rows_by_ask(batch))
+        places_BK, counts_B = self._rank(
+            scores_BV, self.fusion.informed(parts), self._rows_by_ask(batch)
+        )
         columns = {
             schema.TAGS: tag_lists(self.tags, scores_BV, places_BK, counts_B),
             schema.NEIGHBOURS: self._neighbours(batch, places_BK, counts_B),
@@ -82,10 +84,16 @@ class FuseWorker:
         return rows
 
     def _rank(
-        self, scores_BV: NDArray[np.float32], rows_by_ask: dict[Ask, list[int]]
+        self,
+        scores_BV: NDArray[np.float32],
+        informed_B: NDArray[np.bool_],
+        rows_by_ask: dict[Ask, list[int]],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As `Cut.rank`, by what is wanted of each row; places beyond its count mean nothing."""
-        ranked = {ask: self._rank_alike(scores_BV[rows], ask) for ask, rows in rows_by_ask.items()}
+        ranked = {
+            ask: self._rank_alike(scores_BV[rows], informed_B[rows], ask)
+            for ask, rows in rows_by_ask.items()
+        }
         width = max((places_RK.shape[1] for places_RK, _ in ranked.values()), default=0)
         places_BK = np.zeros((len(scores_BV), width), dtype=np.int64)
         counts_B = np.zeros(len(scores_BV), dtype=np.int64)
@@ -96,13 +104,15 @@ class FuseWorker:
         return places_BK, counts_B
 
     def _rank_alike(
-        self, scores_RV: NDArray[np.float32], ask: Ask
+        self, scores_RV: NDArray[np.float32], informed_R: NDArray[np.bool_], ask: Ask
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         among_W = np.arange(len(self.tags)) if ask.among is None else np.array(ask.among, np.int64)
         if not len(among_W):
             return np.zeros((len(scores_RV), 0), np.int64), np.zeros(len(scores_RV), np.int64)
-        cut = self.cut if ask.threshold is None else replace(self.cut, threshold=ask.threshold)
-        places_RK, counts_R = cut.rank(scores_RV[:, among_W], ask.top_k)
+        cut = self.cut
+        if ask.threshold is not None:
+            cut = replace(cut, threshold=ask.threshold, informed=None)
+        places_RK, counts_R = cut.rank(scores_RV[:, among_W], ask.top_k, informed_R)
         places_RK = among_W[places_RK]
         if ask.threshold is not None:
             passes_RK = np.take_along_axis(scores_RV, places_RK, axis=1) >= ask.threshold

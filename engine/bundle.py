@@ -17,12 +17,13 @@ from engine.cut import Cut
 from engine.embed import Compute, backbone
 from engine.errors import BundleError
 from engine.fusion import Fusion
-from engine.image import DecodeLimits, Geometry
+from engine.geometry import Geometry, Pixels
+from engine.image import DecodeLimits
 from engine.recipe import Annotator
 from engine.thumbnails import Thumbnails
 from engine.vocab import Vocabulary, check_digest
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 
@@ -31,12 +32,35 @@ class _Part(BaseModel):
 
 
 class BackboneEntry(_Part):
-    """Which weights the embeddings come from, and what is done to a picture before them."""
+    """Which weights the embeddings come from, what computes them, and from which pixels.
+
+    Attributes:
+        graph: folder in the bundle of the graph exported for `compute`; None: torch computes.
+    """
 
     name: str
     weights_sha256: str
     geometry: Geometry
     compute: Compute
+    pixels: Pixels = "reference"
+    graph: str | None = None
+
+
+class Deviation(_Part):
+    """How far a way from bytes to embeddings is from the reference, on a sample of pictures.
+
+    Attributes:
+        compute, pixels: the way.
+        pictures: in the sample.
+        cosine: the least between a picture's embedding and that of torch in float32.
+        same_tags: share of the pictures that get the same five best tags, in any order.
+    """
+
+    compute: Compute
+    pixels: Pixels
+    pictures: int
+    cosine: float
+    same_tags: float
 
 
 class Manifest(_Part):
@@ -46,6 +70,7 @@ class Manifest(_Part):
         annotators: name in the bundle -> kind in the registry.
         fingerprints: sha256 of the corpus (ids, tags, embeddings) and of the configuration.
         metrics: figures on the validation part, by annotator and for the fusion ('fused').
+        accuracy: the ways that were tried, from the fastest on; the last is the one taken.
         notes: what a user should know of the fit.
         files: path in the bundle -> sha256.
     """
@@ -57,6 +82,7 @@ class Manifest(_Part):
     annotators: dict[str, str]
     fingerprints: dict[str, str]
     metrics: dict[str, dict[str, float]]
+    accuracy: tuple[Deviation, ...] = ()
     notes: tuple[str, ...] = ()
     files: dict[str, str] = {}
 
@@ -106,13 +132,25 @@ class Bundle:
         check_digest(f"annotator '{name}'", loaded.vocabulary_digest, self.manifest.vocabulary)
         return loaded
 
-    def check_backbone(self) -> None:
-        """See that this machine's weights are those the bundle was fitted with.
+    def graph_for(self, compute: Compute | None) -> Path | None:
+        """The folder of the exported graph, if it is of `compute` (None: the bundle's own)."""
+        entry = self.manifest.backbone
+        if entry.graph is None or compute not in (None, entry.compute):
+            return None
+        return self.folder / entry.graph
+
+    def check_backbone(self, compute: Compute | None = None) -> None:
+        """See that the weights are those the bundle was fitted with, in its graph or installed.
+
+        Args:
+            compute: what is to embed; None: what the bundle was fitted for.
 
         Raises:
             BundleError: they are others.
             BackboneError: they cannot be had.
         """
+        if self.graph_for(compute) is not None:
+            return
         entry = self.manifest.backbone
         found = backbone(entry.name).weights_sha256()
         if found != entry.weights_sha256:

@@ -22,6 +22,7 @@ from engine.annotators.class_posterior import ClassPosteriorRecipe
 from engine.annotators.linear import LinearRecipe
 from engine.embed import BACKBONES, Compute
 from engine.errors import ConfigError
+from engine.geometry import Pixels
 from engine.image import DecodeLimits
 from engine.overrides import override_setting
 from engine.recipe import Recipe
@@ -38,16 +39,33 @@ class VocabularyConfig(_Section):
     max_tags: PositiveInt | None = None
 
 
-class EmbedConfig(_Section):
-    """Which backbone embeds the pictures, and what computes it.
+class AccuracyConfig(_Section):
+    """How near a fast way from bytes to embeddings must come to the reference to be taken.
 
     Attributes:
+        pictures: of the corpus that it is measured on.
+        cosine: the least of any of these between its embedding and the reference's.
+        same_tags: share of these that must get the same five best tags.
+    """
+
+    pictures: PositiveInt = 200
+    cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
+    same_tags: Annotated[float, Field(ge=0, le=1)] = 0.99
+
+
+class EmbedConfig(_Section):
+    """Which backbone embeds the pictures, and what computes it when pictures are annotated.
+
+    Attributes:
+        compute, pixels: 'auto' is the fastest that `accuracy` allows.
         geometry: 'backbone' is what its weights were trained with; 'squash' (as in Murthy et al.
             2015) keeps the whole picture and not its aspect ratio; 'crop' keeps the middle.
     """
 
     backbone: str = "efficientnet-lite2"
     compute: Compute = "auto"
+    pixels: Literal["auto"] | Pixels = "auto"
+    accuracy: AccuracyConfig = AccuracyConfig()
     geometry: Literal["backbone", "squash", "crop"] = "squash"
 
     @model_validator(mode="after")
@@ -89,6 +107,15 @@ class FitConfig(_Section):
         Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")],
         Annotated[SerializeAsAny[Recipe], BeforeValidator(_recipe)],
     ] = Field(default={"cca-knn": CcaKnnRecipe(), "linear": LinearRecipe()}, min_length=1)
+
+    @model_validator(mode="after")
+    def _speaks_of_every_picture(self) -> "FitConfig":
+        if all(REGISTRY[recipe.kind].annotator.may_abstain for recipe in self.annotators.values()):
+            raise ValueError(
+                f"annotators: none but {', '.join(self.annotators)}, which abstain from pictures "
+                "without social tags; add one that looks at the picture, such as 'linear'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _same_backbone(self) -> "FitConfig":

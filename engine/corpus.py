@@ -23,6 +23,8 @@ class Corpus:
     labels_NV: sparse.csr_matrix
     levels: tuple[int, ...]
     """Widths of the levels that the embedding consists of; they add up to D."""
+    social_tags: tuple[tuple[str, ...], ...] | None = None
+    """What users called each picture, as they wrote it; None where nothing of the kind is known."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
@@ -31,6 +33,11 @@ class Corpus:
                 f"{self.labels_NV.shape[0]} tag rows do not belong to one corpus"
             )
 
+        if self.social_tags is not None and len(self.social_tags) != len(self.ids):
+            raise CorpusError(
+                f"{len(self.ids)} ids and {len(self.social_tags)} lists of social tags do not "
+                "belong to one corpus"
+            )
         if not self.ids or not np.diff(self.labels_NV.indptr).all():
             raise CorpusError(
                 "a corpus to learn from holds at least one picture, and each of them at least one "
@@ -49,7 +56,14 @@ class Corpus:
     def subset(self, rows_M: NDArray[np.int64]) -> "Corpus":
         """The pictures at `rows_M`, in that order."""
         ids = tuple(self.ids[row] for row in rows_M)
-        return Corpus(ids, self.embeddings_ND[rows_M], self.labels_NV[rows_M], self.levels)
+        social = self.social_tags
+        return Corpus(
+            ids,
+            self.embeddings_ND[rows_M],
+            self.labels_NV[rows_M],
+            self.levels,
+            None if social is None else tuple(social[row] for row in rows_M),
+        )
 
 
 def split_rows(

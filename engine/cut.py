@@ -36,10 +36,13 @@ class Cut:
     Attributes:
         threshold: tags of at least this fused score are given, and always the best one.
         most: never more tags than this under 'auto'.
+        informed: the threshold for pictures of which an annotator speaks that may abstain; None:
+            the same one.
     """
 
     threshold: float = 0.5
     most: int = 20
+    informed: float | None = None
 
     @classmethod
     def learn(cls, scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix) -> "Cut":
@@ -59,7 +62,10 @@ class Cut:
         return best
 
     def rank(
-        self, scores_BV: NDArray[np.float32], top_k: TopK
+        self,
+        scores_BV: NDArray[np.float32],
+        top_k: TopK,
+        informed_B: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tags of each picture, best first: vocabulary places [B, K] and how many count [B].
 
@@ -70,7 +76,10 @@ class Cut:
         if top_k != "auto":
             return places_BK, np.full(len(scores_BV), width, dtype=np.int64)
         ranked_BK = np.take_along_axis(scores_BV, places_BK, axis=1)
-        return places_BK, np.maximum((ranked_BK >= self.threshold).sum(1), 1).astype(np.int64)
+        least_B = np.full(len(scores_BV), self.threshold, dtype=np.float32)
+        if informed_B is not None and self.informed is not None:
+            least_B[informed_B] = self.informed
+        return places_BK, np.maximum((ranked_BK >= least_B[:, None]).sum(1), 1).astype(np.int64)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

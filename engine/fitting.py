@@ -1,8 +1,9 @@
 """From an embedded corpus to a bundle: split, fit, fuse, measure, refit, save."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine import schema
+from engine.accuracy import Score, choose_way
 from engine.bundle import BackboneEntry, Manifest, seal_bundle
 from engine.config import FitConfig
 from engine.corpus import Corpus, split_rows
 from engine.cut import Cut
 from engine.embed import backbone
-from engine.fusion import Fusion
+from engine.fusion import Fusion, speaking
 from engine.group import Group
 from engine.numerics.metrics import calibration_error, picture_metrics, word_metrics
 from engine.plan import embedding_geometry
@@ -35,17 +37,22 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Material:
-    """What a bundle is fitted from: tagged, embedded pictures, and thumbnails of them."""
+    """What a bundle is fitted from: tagged, embedded pictures, and thumbnails of them.
+
+    Attributes:
+        sample: some of the pictures, encoded, on which the fast ways of embedding are tried.
+    """
 
     corpus: Corpus
     vocabulary: Vocabulary
     thumbnails: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
+    sample: tuple[bytes, ...] = ()
 
 
 def fit_steps(config: FitConfig) -> int:
     """How many steps `fit_bundle` will tell of."""
-    return len(config.annotators) * (2 if config.refit else 1) + 2
+    return len(config.annotators) * (2 if config.refit else 1) + 3
 
 
 def fit_bundle(
@@ -71,19 +78,39 @@ def fit_bundle(
         fitted[name] = recipe.fit(training, vocabulary, group)
         scores[name] = score_corpus(fitted[name], validation)
     say(f"blending on {len(validation):,} validation pictures")
-    fusion = Fusion.learn(scores, validation.labels_NV, config.seed, config.lift)
+    optional = {name for name, one in fitted.items() if one.may_abstain}
+    fusion = Fusion.learn(scores, validation.labels_NV, config.seed, config.lift, optional)
     fused_NV = fusion(scores)
-    cut = Cut.learn(fused_NV, validation.labels_NV)
+    always = {name: s for name, s in scores.items() if name not in optional}
+    cut = Cut.learn(fusion(always), validation.labels_NV)
+    informed_N = fusion.informed(fusion.parts(scores))
+    rows_M = np.flatnonzero(informed_N)
+    if len(rows_M):
+        informed = Cut.learn(fused_NV[rows_M], validation.labels_NV[rows_M])
+        cut = replace(cut, informed=informed.threshold)
     truth_NV = validation.labels_NV.toarray() > 0
-    metrics = {name: _figures(s, truth_NV, cut) for name, s in scores.items()}
-    metrics["fused"] = _figures(fused_NV, truth_NV, cut) | {
+    spoken = {name: np.flatnonzero(speaking(s)) for name, s in scores.items()}
+    metrics = {
+        name: _figures(s[spoken[name]], truth_NV[spoken[name]], cut)
+        for name, s in scores.items()
+        if len(spoken[name])
+    }
+    metrics["fused"] = _figures(fused_NV, truth_NV, cut, informed_N) | {
         f"weight/{name}": weight for name, weight in fusion.weights.items()
     }
     notes = [*material.notes, *(note for one in fitted.values() for note in one.notes)]
+    notes += [
+        f"'{name}' has what it needs for {len(spoken[name]):,} of the {len(validation):,} "
+        "validation pictures, and is weighed and measured on these"
+        for name in sorted(optional)
+    ]
     if config.refit:
         for name, recipe in config.annotators.items():
             say(f"fitting {name} on all {len(corpus):,} pictures")
             fitted[name] = recipe.fit(corpus, vocabulary, group)
+    say(f"trying fast ways of embedding on {len(material.sample):,} pictures")
+    way = choose_way(draft, config, material.sample, _scorer(fitted, fusion))
+    notes += way.notes
     say("writing the bundle")
     vocabulary.save(draft / "vocabulary.json")
     fusion.save(draft / "fusion.json")
@@ -102,7 +129,9 @@ def fit_bundle(
             name=spec.name,
             weights_sha256=spec.weights_sha256(),
             geometry=embedding_geometry(config),
-            compute=config.embed.compute,
+            compute=way.compute,
+            pixels=way.pixels,
+            graph=way.graph,
         ),
         limits=config.decode,
         annotators={name: recipe.kind for name, recipe in config.annotators.items()},
@@ -111,34 +140,62 @@ def fit_bundle(
             "config": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         },
         metrics=metrics,
+        accuracy=way.tried,
         notes=tuple(dict.fromkeys(notes)),
     )
     seal_bundle(draft, manifest)
     return manifest
 
 
+def _scorer(fitted: Mapping[str, Annotator], fusion: Fusion) -> Score:
+    """What scores a picture of which only the embedding is known."""
+
+    def score(embeddings_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+        batch = _batch([str(row) for row in range(len(embeddings_BD))], embeddings_BD, None)
+        return fusion({name: one.score(batch).scores_BV for name, one in fitted.items()})
+
+    return score
+
+
 def score_corpus(annotator: Annotator, corpus: Corpus) -> NDArray[np.float32]:
-    """An annotator's scores float32 [N, V] of a corpus's pictures, from their embeddings."""
+    """An annotator's scores float32 [N, V] of a corpus's pictures."""
     parts = []
     start = 0
+    social = corpus.social_tags or (None,) * len(corpus)
     for embeddings_BD, _ in corpus.blocks(256):
-        batch = pa.table(
-            {
-                schema.IMAGE_ID: pa.array(corpus.ids[start : start + len(embeddings_BD)]),
-                schema.EMBEDDING: schema.tensor_column(embeddings_BD),
-            }
-        )
+        rows = slice(start, start + len(embeddings_BD))
+        batch = _batch(corpus.ids[rows], embeddings_BD, social[rows])
         parts.append(annotator.score(batch).scores_BV)
-        start += len(embeddings_BD)
+        start = rows.stop
     return np.concatenate(parts)
 
 
+def _batch(
+    ids: Sequence[str],
+    embeddings_BD: NDArray[np.float32],
+    social: Sequence[Sequence[str] | None] | None,
+) -> pa.Table:
+    """What the annotators read."""
+    kind = schema.OPTIONAL[schema.SOCIAL_TAGS]
+    words = pa.nulls(len(ids), kind) if social is None else pa.array(social, kind)
+    return pa.table(
+        {
+            schema.IMAGE_ID: pa.array(ids, pa.string()),
+            schema.EMBEDDING: schema.tensor_column(embeddings_BD),
+            schema.SOCIAL_TAGS: words,
+        }
+    )
+
+
 def _figures(
-    scores_NV: NDArray[np.float32], truth_NV: NDArray[np.bool_], cut: Cut
+    scores_NV: NDArray[np.float32],
+    truth_NV: NDArray[np.bool_],
+    cut: Cut,
+    informed_N: NDArray[np.bool_] | None = None,
 ) -> dict[str, float]:
     given_NV = ranked_tags(scores_NV, TAGS_A_PICTURE)
     words = word_metrics(given_NV, truth_NV)
-    places_NK, counts_N = cut.rank(scores_NV, "auto")
+    places_NK, counts_N = cut.rank(scores_NV, "auto", informed_N)
     auto_NV = np.zeros_like(truth_NV)
     for row, count in enumerate(counts_N):
         auto_NV[row, places_NK[row, :count]] = True
@@ -166,4 +223,6 @@ def _fingerprint(corpus: Corpus) -> str:
     for embeddings_BD, labels_BV in corpus.blocks():
         digest.update(np.ascontiguousarray(embeddings_BD).tobytes())
         digest.update(labels_BV.indices.tobytes())
+    if corpus.social_tags is not None:
+        digest.update(json.dumps(corpus.social_tags, ensure_ascii=False).encode())
     return digest.hexdigest()

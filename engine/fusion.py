@@ -1,7 +1,7 @@
 """From several annotators' scores to one: calibrate each, blend on the simplex, calibrate again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from engine.errors import BundleError
 
@@ -34,6 +33,9 @@ class Calibration:
     @classmethod
     def learn(cls, scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix) -> "Calibration":
         """Fit to scores in [0, 1] and binary labels by maximum likelihood."""
+        # Here, not above: the import takes a second that a fitted bundle need not pay.
+        from sklearn.linear_model import LogisticRegression
+
         truth = labels_NV.toarray().ravel() > 0
         if truth.all() or not truth.any():
             return cls()
@@ -64,38 +66,60 @@ class Fusion:
         lift_V: what the blended score of each tag is divided by: its root mean square over
             held-out pictures to a small power. Rare tags win a place among the first few that
             likelihood alone would deny them; None lifts nothing.
+        optional: the annotators that may abstain.
+        final_informed: in place of `final` for a picture of which one of `optional` speaks: what
+            is known of more tells more.
     """
 
     weights: Mapping[str, float]
     calibrations: Mapping[str, Calibration]
     final: Calibration
     lift_V: NDArray[np.float32] | None = None
+    optional: tuple[str, ...] = ()
+    final_informed: Calibration | None = None
 
     def __call__(self, scores: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Blend scores [B, V], one array an annotator, into float32 [B, V] in [0, 1].
 
-        An annotator that is not given drops out and the weights of the others are renormalised.
+        An annotator that is not given drops out and the weights of the others are renormalised;
+        so does one that abstains, for the pictures from which it does.
         """
         return self.total(self.parts(scores))
 
     def parts(self, scores: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """What each annotator with a weight adds to the blend, float32 [B, V]."""
-        total = sum(self.weights[name] for name in scores)
-        shares = {name: self.weights[name] / total for name in scores if total > 0}
-        return {
-            name: np.float32(share) * self.calibrations[name](scores[name])
-            for name, share in shares.items()
-            if share > 0
-        }
+        speaks = {name: speaking(scores_BV) for name, scores_BV in scores.items()}
+        total_B = sum(self.weights[name] * speaks_B for name, speaks_B in speaks.items())
+        parts = {}
+        for name, scores_BV in scores.items():
+            if self.weights[name] <= 0:
+                continue
+            share_B = self.weights[name] / np.where(speaks[name], total_B, np.inf)
+            part_BV = share_B[:, None].astype(np.float32) * self.calibrations[name](scores_BV)
+            part_BV[~speaks[name]] = 0
+            parts[name] = part_BV
+        return parts
 
     def total(self, parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """The lifted and calibrated sum of what `parts` gave."""
         blended_BV = np.asarray(sum(parts.values()), dtype=np.float32)
-        if self.lift_V is None:
-            return self.final(blended_BV)
-        lifted_BV = blended_BV / self.lift_V
-        # Read as odds, for a lifted score may exceed 1.
-        return self.final(lifted_BV / (1 + lifted_BV))
+        if self.lift_V is not None:
+            lifted_BV = blended_BV / self.lift_V
+            # Read as odds, for a lifted score may exceed 1.
+            blended_BV = lifted_BV / (1 + lifted_BV)
+        scores_BV = self.final(blended_BV)
+        informed_B = self.informed(parts)
+        if self.final_informed is not None and informed_B.any():
+            scores_BV[informed_B] = self.final_informed(blended_BV[informed_B])
+        return scores_BV
+
+    def informed(self, parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+        """For which pictures one of `optional` speaks in what `parts` gave: boolean [B]."""
+        informed_B = np.zeros(len(next(iter(parts.values()))), dtype=np.bool_)
+        for name in self.optional:
+            if name in parts:
+                informed_B |= parts[name].any(axis=1)
+        return informed_B
 
     @classmethod
     def learn(
@@ -104,23 +128,46 @@ class Fusion:
         labels_NV: sparse.csr_matrix,
         seed: int,
         lift: float = 0.0,
+        optional: Collection[str] = (),
     ) -> "Fusion":
         """Fit on held-out scores [N, V], one array an annotator.
 
         Args:
             lift: the power of the root mean square; 0 lifts nothing.
+            optional: annotators that may abstain, though not all of them. What is learned of the
+                others is what would be learned without these, so a picture from which they
+                abstain is scored as if they were not there.
         """
-        calibrations = {name: Calibration.learn(s, labels_NV) for name, s in scores.items()}
-        calibrated = {name: calibrations[name](s) for name, s in scores.items()}
-        weights = exponentiated_gradient(calibrated, labels_NV, seed)
-        draft = cls(weights, calibrations, Calibration())
+        calibrations, calibrated = {}, {}
+        for name, scores_NV in scores.items():
+            rows_M = np.flatnonzero(speaking(scores_NV))
+            calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M])
+            calibrated[name] = calibrations[name](scores_NV)
+        always = {name: s for name, s in scores.items() if name not in optional}
+        weights = exponentiated_gradient(
+            {name: calibrated[name] for name in always}, labels_NV, seed
+        )
+        if len(always) < len(scores):
+            weights = _joined(weights, calibrated, labels_NV, seed)
+        draft = cls(
+            weights,
+            calibrations,
+            Calibration(),
+            optional=tuple(name for name in scores if name in optional),
+        )
         if lift > 0:
-            mean_square_V = np.square(draft(scores)).mean(axis=0)
+            mean_square_V = np.square(draft(always)).mean(axis=0)
             # A tag that no held-out picture calls for is not lifted without bounds.
             least = _LIFT_FLOOR**2 * mean_square_V.mean()
             lift_V = ((mean_square_V + least) ** (lift / 2)).astype(np.float32)
             draft = replace(draft, lift_V=lift_V)
-        return replace(draft, final=Calibration.learn(draft(scores), labels_NV))
+        fusion = replace(draft, final=Calibration.learn(draft(always), labels_NV))
+        rows_M = np.flatnonzero(draft.informed(draft.parts(scores)))
+        if len(rows_M):
+            draft_MV = draft({name: s[rows_M] for name, s in scores.items()})
+            final = Calibration.learn(draft_MV, labels_NV[rows_M])
+            fusion = replace(fusion, final_informed=final)
+        return fusion
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -130,6 +177,8 @@ class Fusion:
             "calibrations": {name: asdict(one) for name, one in self.calibrations.items()},
             "final": asdict(self.final),
             "lift": lift,
+            "optional": self.optional,
+            "final_informed": None if self.final_informed is None else asdict(self.final_informed),
         }
         path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -138,15 +187,48 @@ class Fusion:
         """Read what `save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
         try:
-            lift = content["lift"]
+            lift, informed = content["lift"], content["final_informed"]
             return cls(
                 content["weights"],
                 {name: Calibration(**value) for name, value in content["calibrations"].items()},
                 Calibration(**content["final"]),
                 lift if lift is None else np.array(lift, dtype=np.float32),
+                tuple(content["optional"]),
+                None if informed is None else Calibration(**informed),
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"{path}: not a fusion of this format ({error})") from error
+
+
+def speaking(scores_BV: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """For which pictures an annotator gives scores, and does not abstain: boolean [B]."""
+    speaks_B: NDArray[np.bool_] = ~np.isnan(scores_BV[:, 0])
+    return speaks_B
+
+
+_OTHERS = ""
+"""Stands for the blend of the annotators that never abstain: no annotator has an empty name."""
+
+
+def _joined(
+    weights: Mapping[str, float],
+    calibrated: Mapping[str, NDArray[np.float32]],
+    labels_NV: sparse.csr_matrix,
+    seed: int,
+) -> dict[str, float]:
+    """Weights of all, those in `weights` in the same proportion to each other as there."""
+    blend_NV = np.asarray(sum(np.float32(w) * calibrated[n] for n, w in weights.items()))
+    optional = {name: s for name, s in calibrated.items() if name not in weights}
+    share = 1 / len(calibrated)
+    joined = exponentiated_gradient(
+        {_OTHERS: blend_NV, **optional},
+        labels_NV,
+        seed,
+        start={_OTHERS: len(weights) * share} | dict.fromkeys(optional, share),
+    )
+    rest = joined.pop(_OTHERS)
+    all_weights = {name: rest * weight for name, weight in weights.items()} | joined
+    return {name: all_weights[name] for name in calibrated}
 
 
 def exponentiated_gradient(
@@ -155,6 +237,7 @@ def exponentiated_gradient(
     seed: int,
     margin: float = 0.1,
     rate: float = 0.05,
+    start: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Learn combination weights on the simplex in one pass (Sun et al., Eq. 8 to 11).
 
@@ -162,34 +245,42 @@ def exponentiated_gradient(
     does not carry and that the present combination ranks highest. With S the vector of the
     annotators' score differences, the hinge max(0, margin - weights·S) has the subgradient -S
     where it is positive (Algorithm 1 omits the margin by a slip), so the update multiplies each
-    weight by exp(rate·S) and normalises. The weights start uniform; their mean over the pass is
-    returned, which settles what a single triple sways.
+    weight by exp(rate·S) and normalises. Their mean over the pass is returned, which settles what
+    a single triple sways.
+
+    Those that abstain from a picture sleep: the others share out among themselves what weight they
+    have together (Freund et al. 1997, Using and combining predictors that specialize).
 
     Args:
         scores: calibrated scores [N, V], one array an annotator.
         margin: in calibrated score.
         rate: of the multiplicative step.
+        start: the weights at first; None: all the same.
     """
     names = list(scores)
-    alpha_A = np.full(len(names), 1 / len(names))
+    alpha_A = np.array([1 / len(names) if start is None else start[name] for name in names])
     if len(names) == 1 or labels_NV.nnz == 0:
         return dict(zip(names, alpha_A.tolist(), strict=True))
     stacked_ANV = np.stack([scores[name] for name in names])
+    awake_AN = np.stack([speaking(scores[name]) for name in names])
     total_A = np.zeros(len(names))
     triples = 0
     for row in np.random.default_rng(seed).permutation(labels_NV.shape[0]):
         carried = labels_NV.indices[labels_NV.indptr[row] : labels_NV.indptr[row + 1]]
-        if len(carried) in (0, labels_NV.shape[1]):
+        awake_S = np.flatnonzero(awake_AN[:, row])
+        if len(carried) in (0, labels_NV.shape[1]) or len(awake_S) < 2:
             continue
+        scores_SV = stacked_ANV[awake_S, row]
+        together = alpha_A[awake_S].sum()
         for tag in carried:
-            combined_V = alpha_A @ stacked_ANV[:, row]
+            beta_S = alpha_A[awake_S] / together
+            combined_V = beta_S @ scores_SV
             combined_V[carried] = -np.inf
-            rival = int(np.argmax(combined_V))
-            difference_A = stacked_ANV[:, row, tag] - stacked_ANV[:, row, rival]
-            if margin - alpha_A @ difference_A > 0:
-                alpha_A = alpha_A * np.exp(rate * difference_A)
-                alpha_A /= alpha_A.sum()
+            difference_S = scores_SV[:, tag] - scores_SV[:, int(np.argmax(combined_V))]
+            if margin - beta_S @ difference_S > 0:
+                beta_S *= np.exp(rate * difference_S)
+                alpha_A[awake_S] = together * beta_S / beta_S.sum()
             total_A += alpha_A
             triples += 1
-    mean_A = total_A / max(triples, 1)
+    mean_A = total_A / triples if triples else alpha_A
     return dict(zip(names, mean_A.tolist(), strict=True))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,27 +64,6 @@ class DecodeLimits:
     def __post_init__(self) -> None:
         if min(self.max_bytes, self.max_pixels) < 1:
             raise ValueError(f"max_bytes and max_pixels must be at least 1: {self}")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a picture becomes a backbone's square of `size` pixels; bicubic throughout.
-
-    squash: straight to the square, whatever the aspect. crop: the short side to `resize_to`,
-    then the centre of it, as torchvision and timm evaluate; squash has no use for `resize_to`.
-
-    Raises ValueError for a size below 1, or a crop larger than what it is cut from.
-    """
-
-    mode: Literal["squash", "crop"]
-    size: int
-    resize_to: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"size must be at least 1, found {self.size}")
-        if self.mode == "crop" and self.resize_to < self.size:
-            raise ValueError(f"resize_to must be at least size, {self.size}: {self.resize_to}")
 
 
 # The classes themselves, not Image.open: it tries every plugin there is on hostile bytes, and
@@ -158,13 +136,15 @@ _EIGHT_BIT_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 274, 322, 323
 
 
-def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
+def decode(data: bytes, limits: DecodeLimits, least_side: int | None = None) -> NDArray[np.uint8]:
     """The upright RGB pixels [H, W, 3], uint8 and full size, of JPEG, PNG, WebP, GIF, BMP or TIFF.
 
     The first frame counts; EXIF orientation is applied; whatever is transparent is laid on white;
     CMYK is converted without its profile (JPEGs taken as Adobe's, inverted); 16 bits keep their
     high byte. Float and 32-bit integer samples, whose range no header tells, are `unsupported`.
     A JPEG with noise amid its scan, yet with its end in place, decodes as libjpeg makes of it.
+    With `least_side`, libjpeg leaves out a JPEG's high frequencies and gives it at a half, a
+    quarter or an eighth of its size, as long as both sides keep that many pixels.
 
     Raises ImageError, and for the picture's own faults nothing else.
     """
@@ -189,6 +169,8 @@ def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
                 raise ImageError(ImageErrorCode.TOO_LARGE, reason)
         if is_damaged(kind, data):
             raise _broken(kind, data, "its pixel data fail the format's own check")
+        if least_side is not None and isinstance(image, JpegImageFile):
+            image.draft(image.mode, (least_side, least_side))
         image.load()
         rgb = _to_rgb(image)
         turn = _TURNS.get(_orientation(image))
@@ -197,47 +179,6 @@ def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
         raise ImageError(ImageErrorCode.TOO_LARGE, f"{kind}: {error or 'memory'}") from error
     except _HOSTILE as error:
         raise _broken(kind, data, str(error)) from error
-
-
-def fit_to(pixels_HW3: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """The backbone's square of a picture [H, W, 3], uint8 [size, size, 3].
-
-    Pillow's bicubic, whose support widens when shrinking (antialiased): the ImageNet figures of
-    EfficientNet-Lite were measured with it. Memory stays bounded for any aspect ratio: of a tall
-    strip Pillow 13 shrinks the height first, before the width can grow.
-    """
-    image = Image.fromarray(pixels_HW3)
-    width, height = image.size
-    size = geometry.size
-    box = (0.0, 0.0, float(width), float(height))
-    if geometry.mode == "crop":
-        # Resizing the box, not the whole to be cut after, gives the same pixels and never makes
-        # the long side: of 1 x 5,000 px, with a short side of 256, that is 1.3 M px long.
-        short = min(width, height)
-        left, right = _centre(width, width * geometry.resize_to // short, size)
-        top, bottom = _centre(height, height * geometry.resize_to // short, size)
-        box = (left, top, right, bottom)
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def thumbnail(pixels_HW3: NDArray[np.uint8], side: int) -> bytes:
-    """A JPEG of a picture [H, W, 3], its longer side `side` pixels and the other at least one."""
-    image = Image.fromarray(pixels_HW3)
-    longer = max(image.size)
-    width, height = (max(1, round(length * side / longer)) for length in image.size)
-    out = BytesIO()
-    image.resize((width, height), Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
-    return out.getvalue()
-
-
-def _centre(length: int, resized: int, size: int) -> tuple[float, float]:
-    """Where, along a side of `length`, the centre `size` of that side `resized` lies.
-
-    The rounding of the offset is torchvision's CenterCrop's.
-    """
-    first = round((resized - size) / 2)
-    scale = length / resized
-    return first * scale, min((first + size) * scale, length)
 
 
 def _sniff(data: bytes) -> str | None:

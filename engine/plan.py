@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,9 @@ from engine.answer import Ask, FuseWorker
 from engine.bundle import Bundle, load_bundle
 from engine.config import FitConfig
 from engine.cut import TopK
-from engine.embed import Compute, backbone, load_embedder
-from engine.image import DecodeLimits, Geometry, ImageError, decode, fit_to, thumbnail
+from engine.embed import FLOAT32, Compute, backbone, load_embedder, resolve_compute
+from engine.geometry import Geometry, Pixels, fit_to, load_resizer, thumbnail
+from engine.image import DecodeLimits, ImageError, decode
 from engine.recipe import Annotator
 from engine.stage import Plan, Resources, Stage, Worker
 from engine.thumbnails import SIDE
@@ -24,9 +26,11 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
     """The part of a picture's way that training shares: decode and embed."""
     spec = backbone(config.embed.backbone)
     geometry = embedding_geometry(config)
+    # In float32 and by the reference, whatever computes later: what is learned is learned once.
+    compute = resolve_compute(config.embed.compute)
     stages = [
         decode_stage(config.decode, geometry, SIDE if thumbnails else None),
-        embed_stage(spec.name, config.embed.compute, geometry),
+        embed_stage(spec.name, FLOAT32.get(compute, compute), geometry),
     ]
     keeps = (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,)
     return Plan(tuple(stages), keeps)
@@ -45,6 +49,7 @@ def annotation_plan(
     top_k: TopK | None,
     resources: Mapping[str, Resources] | None = None,
     among: tuple[str, ...] | None = None,
+    compute: Compute | None = None,
 ) -> Plan:
     """The whole way of a picture through a bundle, from bytes to tags.
 
@@ -54,12 +59,18 @@ def annotation_plan(
         among: only these tags are given; None: any of the vocabulary.
         resources: what a stage asks for, by stage name ('decode', 'embed', 'score/<name>',
             'fuse'); stages without an entry ask for one CPU.
+        compute: what embeds; None: what the bundle was fitted for.
+
+    Raises:
+        BundleError: another compute is asked for, and the weights here are not the bundle's.
     """
     manifest = bundle.manifest
     entry = manifest.backbone
     stages = [
-        decode_stage(manifest.limits, entry.geometry, None),
-        embed_stage(entry.name, entry.compute, entry.geometry),
+        decode_stage(manifest.limits, entry.geometry, None, entry.pixels),
+        embed_stage(
+            entry.name, compute or entry.compute, entry.geometry, bundle.graph_for(compute)
+        ),
         *(score_stage(bundle, name) for name in manifest.annotators),
         fuse_stage(bundle, top_k, among),
     ]
@@ -74,7 +85,12 @@ def annotation_plan(
     return plan
 
 
-def decode_stage(limits: DecodeLimits, geometry: Geometry, thumbnail_side: int | None) -> Stage:
+def decode_stage(
+    limits: DecodeLimits,
+    geometry: Geometry,
+    thumbnail_side: int | None,
+    pixels: Pixels = "reference",
+) -> Stage:
     """Bytes to the backbone's square, and to a thumbnail where one is wanted."""
     size = geometry.size
     fields = [
@@ -86,7 +102,7 @@ def decode_stage(limits: DecodeLimits, geometry: Geometry, thumbnail_side: int |
         fields.append(pa.field(schema.THUMBNAIL, pa.binary()))
     return Stage(
         "decode",
-        _MakeDecode(limits, geometry, thumbnail_side),
+        _MakeDecode(limits, geometry, thumbnail_side, pixels),
         reads=(schema.BYTES,),
         writes=tuple(fields),
     )
@@ -97,41 +113,76 @@ class _MakeDecode:
     limits: DecodeLimits
     geometry: Geometry
     thumbnail_side: int | None
+    pixels: Pixels
 
     def __call__(self) -> Worker:
-        return self._run
+        return DecodeWorker(self.limits, self.geometry, self.thumbnail_side, self.pixels)
 
-    def _run(self, batch: pa.Table) -> pa.Table:
-        size = self.geometry.size
+
+class DecodeWorker:
+    """Decodes a batch's pictures one by one; what cannot be decoded gets its error.
+
+    Attributes:
+        seconds: wall seconds spent decoding and resizing.
+    """
+
+    def __init__(
+        self,
+        limits: DecodeLimits,
+        geometry: Geometry,
+        thumbnail_side: int | None,
+        pixels: Pixels,
+    ) -> None:
+        self._limits = limits
+        self._geometry = geometry
+        self._thumbnail_side = thumbnail_side
+        self._pixels = pixels
+        load_resizer(pixels)
+        self.seconds = {"decode": 0.0, "resize": 0.0}
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        size = self._geometry.size
         pixels_BHWC = np.zeros((batch.num_rows, size, size, 3), dtype=np.uint8)
         errors: list[str | None] = [None] * batch.num_rows
         reasons: list[str | None] = [None] * batch.num_rows
         small: list[bytes | None] = [None] * batch.num_rows
+        least_side = self._geometry.least_side(self._pixels)
+        now = perf_counter()
         for row, data in enumerate(batch.column(schema.BYTES)):
             try:
-                full_HW3 = decode(data.as_buffer().to_pybytes(), self.limits)
+                full_HW3 = decode(data.as_buffer().to_pybytes(), self._limits, least_side)
             except ImageError as error:
                 errors[row], reasons[row] = str(error.code), error.reason
                 continue
-            pixels_BHWC[row] = fit_to(full_HW3, self.geometry)
-            if self.thumbnail_side:
-                small[row] = thumbnail(full_HW3, self.thumbnail_side)
+            now = self._count("decode", now)
+            pixels_BHWC[row] = fit_to(full_HW3, self._geometry, self._pixels)
+            if self._thumbnail_side:
+                small[row] = thumbnail(full_HW3, self._thumbnail_side)
+            now = self._count("resize", now)
+        self._count("decode", now)
         columns = {
             schema.PIXELS: schema.tensor_column(pixels_BHWC),
             schema.ERROR: pa.array(errors, pa.string()),
             schema.REASON: pa.array(reasons, pa.string()),
         }
-        if self.thumbnail_side:
+        if self._thumbnail_side:
             columns[schema.THUMBNAIL] = pa.array(small, pa.binary())
         return pa.table(columns)
 
+    def _count(self, part: str, since: float) -> float:
+        now = perf_counter()
+        self.seconds[part] += now - since
+        return now
 
-def embed_stage(name: str, compute: Compute, geometry: Geometry) -> Stage:
-    """Pixels to the backbone's embedding."""
+
+def embed_stage(
+    name: str, compute: Compute, geometry: Geometry, graph: Path | None = None
+) -> Stage:
+    """Pixels to the backbone's embedding, by an exported graph where there is one."""
     width = backbone(name).width
     return Stage(
         "embed",
-        _MakeEmbed(name, compute, geometry.size),
+        _MakeEmbed(name, compute, graph),
         reads=(schema.PIXELS,),
         writes=(pa.field(schema.EMBEDDING, schema.tensor_type(np.float32, (width,))),),
     )
@@ -141,10 +192,10 @@ def embed_stage(name: str, compute: Compute, geometry: Geometry) -> Stage:
 class _MakeEmbed:
     name: str
     compute: Compute
-    size: int
+    graph: Path | None
 
     def __call__(self) -> Worker:
-        embedder = load_embedder(backbone(self.name), self.compute)
+        embedder = load_embedder(backbone(self.name), self.compute, self.graph)
 
         def run(batch: pa.Table) -> pa.Table:
             pixels_BHWC = schema.tensor_values(batch, schema.PIXELS).astype(np.uint8, copy=False)

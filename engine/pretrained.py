@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.accuracy import choose_way
 from engine.annotators.class_posterior import ClassPosterior
 from engine.bundle import BackboneEntry, Manifest, new_bundle, seal_bundle
+from engine.config import EmbedConfig, FitConfig
 from engine.cut import Cut
 from engine.embed import Compute, backbone, class_head
 from engine.fusion import Calibration, Fusion
@@ -54,6 +56,8 @@ def write_imagenet_bundle(
         place.mkdir(parents=True)
         annotator.save(place)
         spec = backbone(backbone_name)
+        asked = FitConfig(embed=EmbedConfig(backbone=backbone_name, compute=compute))
+        way = choose_way(draft, asked, (), lambda _: np.zeros((0, len(vocabulary)), np.float32))
         digest = hashlib.sha256(f"{NAME} {backbone_name}".encode()).hexdigest()
         manifest = Manifest(
             vocabulary=vocabulary.digest,
@@ -61,7 +65,9 @@ def write_imagenet_bundle(
                 name=spec.name,
                 weights_sha256=spec.weights_sha256(),
                 geometry=spec.geometry,
-                compute=compute,
+                compute=way.compute,
+                pixels=way.pixels,
+                graph=way.graph,
             ),
             limits=DecodeLimits(),
             annotators={NAME: ClassPosterior.kind},

@@ -21,7 +21,8 @@ class Verdict:
     """What an annotator says of a batch.
 
     Attributes:
-        scores_BV: float32 [B, V] in [0, 1], higher is likelier.
+        scores_BV: float32 [B, V] in [0, 1], higher is likelier. A row of NaN: the annotator lacks
+            what it needs for that picture and abstains.
         evidence: `schema.EVIDENCE_LIST` a row, nearest first; None for a method without
             neighbours.
     """
@@ -36,6 +37,7 @@ class Annotator(ABC):
     kind: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = (schema.EMBEDDING,)
     gives_evidence: ClassVar[bool] = False
+    may_abstain: ClassVar[bool] = False
     vocabulary_digest: str
     notes: tuple[str, ...] = ()
     """What the user should know of the fit; empty once loaded."""

@@ -43,6 +43,10 @@ among which places of the vocabulary (null: all)."""
 SHARE_LISTS = pa.list_(pa.list_(pa.float32()))
 """For each tag given, the annotators' shares in its score, in the bundle's order; they sum to 1."""
 
+OPTIONAL = {SOCIAL_TAGS: pa.list_(pa.string())}
+"""What a caller may give with a picture, with its type: a stage that reads it finds nulls where
+it was not given."""
+
 RESERVED = (ERROR, REASON, TAGS, NEIGHBOURS, BUNDLE_ID, PIXELS, EMBEDDING, THUMBNAIL)
 """Names that the engine writes; a caller's column of such a name comes out as `input_<name>`."""
 

@@ -6,6 +6,8 @@ written and puts them back, in order, at the end. No worker has to know of a bro
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,20 @@ from engine.errors import SchemaError
 Worker = Callable[[pa.Table], pa.Table]
 """Takes healthy rows; returns a table of the same rows holding the columns that it writes."""
 
+FOLDING = "folding"
+"""Names the time between the stages: setting rows aside, merging and dropping columns."""
+
 _ORDER = "__row"
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A worker that tells how its own time divides, instead of one figure for all of it."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Wall seconds by part since the worker was made."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ class Plan:
             SchemaError: a stage reads what nothing before it gives, two stages write the same
                 column, or a kept column is written by none.
         """
-        available = set(given)
+        available = {*given, *schema.OPTIONAL}
         for stage in self.stages:
             missing = [name for name in stage.reads if name not in available]
             if missing:
@@ -133,6 +148,28 @@ class Workers:
 
     plan: Plan
     made: tuple[Worker, ...]
+    _spent: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds spent since these were made, by stage, and under `FOLDING` between them.
+
+        A stage whose worker is `Timed` is listed by its own parts.
+        """
+        parts = dict(self._spent)
+        for stage, worker in zip(self.plan.stages, self.made, strict=True):
+            if isinstance(worker, Timed):
+                whole = parts.pop(stage.name, 0.0)
+                told = dict(worker.seconds)
+                parts |= told
+                # What the worker leaves out of its parts must not be lost.
+                parts[FOLDING] = parts.get(FOLDING, 0.0) + max(0.0, whole - sum(told.values()))
+        return parts
+
+    def _count(self, name: str, since: float) -> float:
+        now = perf_counter()
+        self._spent[name] = self._spent.get(name, 0.0) + now - since
+        return now
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Fold the stages over `batch`: the same rows in the same order come back.
@@ -141,6 +178,7 @@ class Workers:
         no stage knows are the caller's and ride along.
         """
         stages = self.plan.stages
+        now = perf_counter()
         given = {schema.BYTES, *self.plan.inherits}
         given |= {field.name for stage in stages for field in stage.writes}
         healthy = _with_error_columns(batch).append_column(
@@ -149,7 +187,10 @@ class Workers:
         failed: list[pa.Table] = []
         healthy = _set_aside(healthy, failed)
         for position, (stage, worker) in enumerate(zip(stages, self.made, strict=True)):
-            written = worker(healthy.select([*dict.fromkeys((schema.IMAGE_ID, *stage.reads))]))
+            read = _read(stage, healthy)
+            now = self._count(FOLDING, now)
+            written = worker(read)
+            now = self._count(stage.name, now)
             healthy = _merge(stage, healthy, written)
             healthy = _set_aside(healthy, failed)
             wanted = {name for later in stages[position + 1 :] for name in later.reads}
@@ -157,13 +198,11 @@ class Workers:
             healthy = healthy.drop_columns(
                 [name for name in healthy.column_names if name in given and name not in wanted]
             )
-        if not failed:
-            return self._stamped(healthy.drop_columns([_ORDER]))
-        columns = healthy.column_names
-        rest = [table.select([n for n in table.column_names if n in columns]) for table in failed]
-        merged = pa.concat_tables([healthy, *rest], promote_options="default")
-        in_order = merged.take(pc.sort_indices(merged.column(_ORDER)))
-        return self._stamped(in_order.drop_columns([_ORDER]))
+        if failed:
+            healthy = _put_back(healthy, failed)
+        stamped = self._stamped(healthy.drop_columns([_ORDER]))
+        self._count(FOLDING, now)
+        return stamped
 
     def _stamped(self, batch: pa.Table) -> pa.Table:
         for name, value in self.plan.stamps.items():
@@ -185,6 +224,37 @@ def _set_aside(table: pa.Table, failed: list[pa.Table]) -> pa.Table:
     is_healthy = pc.is_null(errors)
     failed.append(table.filter(pc.invert(is_healthy)))
     return table.filter(is_healthy)
+
+
+def _put_back(healthy: pa.Table, failed: list[pa.Table]) -> pa.Table:
+    columns = healthy.column_names
+    rest = [table.select([n for n in table.column_names if n in columns]) for table in failed]
+    merged = pa.concat_tables([healthy, *rest], promote_options="default")
+    return merged.take(pc.sort_indices(merged.column(_ORDER)))
+
+
+def _read(stage: Stage, table: pa.Table) -> pa.Table:
+    """The columns that a stage reads; what the caller may give, but did not, is null.
+
+    Raises:
+        SchemaError: the caller's column is of another type.
+    """
+    columns = {}
+    for name in dict.fromkeys((schema.IMAGE_ID, *stage.reads)):
+        kind = schema.OPTIONAL.get(name)
+        if kind is None:
+            columns[name] = table.column(name)
+        elif name not in table.column_names:
+            columns[name] = pa.nulls(table.num_rows, kind)
+        else:
+            try:
+                columns[name] = table.column(name).cast(kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise SchemaError(
+                    f"stage '{stage.name}' reads `{name}` as {kind}, but the column is of type "
+                    f"{table.column(name).type}; give lists of strings, or leave the column out"
+                ) from error
+    return pa.table(columns)
 
 
 def _merge(stage: Stage, table: pa.Table, written: pa.Table) -> pa.Table:

@@ -5,14 +5,20 @@ Each command imports its job when it runs: torch and Ray take seconds that `--he
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from engine.errors import TagloomError
 from jobs.console import Console
+
+if TYPE_CHECKING:
+    from jobs.annotate import Prepared
 
 app = typer.Typer(
     help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",
@@ -26,6 +32,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and
 TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number, or 'auto'.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes at most; default: one a CPU or GPU.")
+]
+
+
+ComputeName = Annotated[
+    str | None, typer.Option("--compute", help="What embeds; default: what the bundle says.")
 ]
 
 
@@ -90,13 +101,10 @@ def annotate(
         float, typer.Option(min=0, max=1, help="Fail above this share of broken pictures.")
     ] = 1.0,
     workers: Workers = None,
+    compute: ComputeName = None,
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures; run it again to go on where a killed run stopped."""
-    from engine.cut import parse_top_k
-    from jobs.annotate import annotate as run_annotate
-    from jobs.runner import RunSettings
-
     console = Console(quiet)
     if (bundle is None) == (server is None):
         raise typer.BadParameter("give one of --bundle and --server")
@@ -104,15 +112,32 @@ def annotate(
         typer.echo(json.dumps(_annotate_remotely(input_, server, output, top_k, console)))
         return
     assert bundle is not None
-    settings = RunSettings(workers=workers)
-    account = run_annotate(
-        input_, bundle, output, parse_top_k(top_k), console, max_failed, settings
-    )
+    with _annotating(input_, bundle, output, top_k, console, compute) as job:
+        from jobs.runner import RunSettings
+
+        account = job.run(max_failed, RunSettings(workers=workers))
     console.say(
         f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
         f"{dict(account.errors) or ''}".rstrip()
     )
     typer.echo(account.model_dump_json())
+
+
+def _annotating(
+    source: str, bundle: str, output: str, top_k: str, console: Console, compute: str | None
+) -> "AbstractContextManager[Prepared]":
+    from jobs.session import running
+
+    @contextmanager
+    def preparing() -> "Iterator[Prepared]":
+        # Imported in here, beside Ray's start, and not before it: these take a second or two.
+        from engine.cut import parse_top_k
+        from jobs.annotate import preparing
+
+        with preparing(source, bundle, output, parse_top_k(top_k), console, compute) as job:
+            yield job
+
+    return running(preparing())
 
 
 def _annotate_remotely(
@@ -126,6 +151,40 @@ def _annotate_remotely(
     with Client(url, os.environ.get("TAGLOOM_API_KEY")) as client:
         tagger = ServerTagger(client)
         return annotate_remotely(source, tagger, output, parse_top_k(top_k), console)
+
+
+@app.command()
+def profile(
+    input_: Annotated[str, typer.Option("--input", help="Pictures: a folder, Parquet or tars.")],
+    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
+    pictures: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of the first; without: all.")
+    ] = None,
+    workers: Workers = None,
+    compute: ComputeName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON too.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Annotate into a scratch folder, and show where the time of the job went."""
+    began = time.time()
+    from jobs.store import scratch_beside
+    from jobs.work import Diary
+
+    console = Console(quiet)
+    diary = Diary(began, keeps=True)
+    with (
+        scratch_beside(Path("annotated")) as work,
+        _annotating(input_, bundle, f"{work}/out", "5", console, compute) as job,
+    ):
+        from jobs.profile import show, summary
+        from jobs.runner import RunSettings
+
+        settings = RunSettings(workers=workers)
+        account = job.run(settings=settings, pictures=pictures, diary=diary)
+    found = summary(diary, account.rows)
+    show(found, console)
+    if as_json:
+        typer.echo(found.to_json())
 
 
 @app.command()
@@ -180,9 +239,10 @@ def serve(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
     ] = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="One replica listens itself: fastest, no swap.")
-    ] = False,
+    proxy: Annotated[
+        Literal["auto", "python", "haproxy", "none"],
+        typer.Option(help="Who listens; 'none': the one replica itself, without a swap."),
+    ] = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures over HTTP, with a page to try it at /, until it is stopped."""
@@ -192,7 +252,7 @@ def serve(
 
     console = Console(quiet)
     folder = open_bundle(bundle, console).folder
-    run(load_settings(str(folder), key_file, set_ or ()), host, port, console.say, direct)
+    run(load_settings(str(folder), key_file, set_ or ()), host, port, console.say, proxy)
 
 
 @app.command()

@@ -3,23 +3,29 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine import pretrained
 from engine.bundle import Bundle, load_bundle
 from engine.cut import TopK
+from engine.embed import Compute
 from engine.errors import ConfigError, CorpusError
 from engine.plan import annotation_plan
+from engine.stage import Plan
+from jobs.beside import listing
 from jobs.chunks import Inventory
 from jobs.console import Console
-from jobs.runner import RunSettings, in_worker, ray_session, run_plan
-from jobs.sink import finished_parts
-from jobs.source import SCRATCH, take_inventory
+from jobs.runner import RunSettings, run_plan
+from jobs.session import running
+from jobs.sink import Receipt, finished_parts
+from jobs.source import SCRATCH
 from jobs.store import Store, absolute
+from jobs.work import Diary
 
 JOB = "job.json"
 MANIFEST = "manifest.json"
@@ -36,6 +42,7 @@ class Job(BaseModel):
     bundle: str
     bundle_id: str
     top_k: TopK
+    compute: Compute | None = None
 
 
 class Account(BaseModel):
@@ -63,10 +70,14 @@ def open_bundle(name: str, console: Console) -> Bundle:
         BundleError: it cannot be used here.
     """
     folder = Path(name)
-    if name == pretrained.NAME and not folder.exists():
-        folder = Path.home() / ".cache" / "tagloom" / "bundles" / name
-        with console.waiting("preparing the ImageNet bundle"):
-            pretrained.write_imagenet_bundle(folder)
+    if not folder.exists():
+        # Here, not above: it imports what makes bundles, torch and all.
+        from engine import pretrained
+
+        if name == pretrained.NAME:
+            folder = Path.home() / ".cache" / "tagloom" / "bundles" / name
+            with console.waiting("preparing the ImageNet bundle"):
+                pretrained.write_imagenet_bundle(folder)
     bundle = load_bundle(folder.absolute())
     bundle.check_backbone()
     return bundle
@@ -80,77 +91,164 @@ def annotate(
     console: Console,
     max_failed: float = 1.0,
     settings: RunSettings | None = None,
+    compute: str | None = None,
 ) -> Account:
     """Annotate every picture of an input, going on with an earlier run of the same job.
+
+    Args:
+        compute: what embeds the pictures; None: what the bundle was fitted for.
 
     Raises:
         TagloomError: the input, the bundle or the output is not as it must be, or more than the
             share `max_failed` of the pictures failed.
     """
-    bundle = open_bundle(bundle_name, console)
-    plan = annotation_plan(bundle, top_k)
+    with running(preparing(source, bundle_name, output, top_k, console, compute)) as job:
+        return job.run(max_failed, settings)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose bundle and output were looked at, and whose input is being listed."""
+
+    source: str
+    bundle: Bundle
+    plan: Plan
+    store: Store
+    top_k: TopK
+    compute: Compute | None
+    console: Console
+    earlier: Job | None
+    listed: Callable[[], Inventory]
+    started: float
+
+    def run(
+        self,
+        max_failed: float = 1.0,
+        settings: RunSettings | None = None,
+        pictures: int | None = None,
+        diary: Diary | None = None,
+    ) -> Account:
+        """Annotate; see `annotate`.
+
+        Args:
+            pictures: only so many of the first, rounded up to whole chunks; None: all.
+            diary: gets what the job's time went into.
+        """
+        settings, diary = settings or RunSettings(), diary or Diary()
+        diary.mark("starting Ray")
+        with self.console.waiting("listing the pictures"):
+            inventory = self.listed().first(pictures)
+        tally = self._begin(inventory)
+        done_before = tally.rows
+        diary.mark("listing")
+        with self.console.progress("annotating", inventory.rows) as advance:
+            advance(done_before)
+            limit = self.bundle.manifest.limits.max_bytes
+            skip = frozenset(tally.parts)
+            for receipt in run_plan(self.plan, inventory, skip, self.store, settings, limit):
+                tally.add(receipt)
+                if tally.failed > max_failed * inventory.rows:
+                    raise CorpusError(
+                        f"{self.source}: {tally.failed:,} of {inventory.rows:,} pictures failed, "
+                        f"more than --max-failed {max_failed} allows; the parts written so far "
+                        f"are in {self.store.url}, and the same command with a higher limit goes "
+                        "on from them"
+                    )
+                advance(receipt.rows)
+                diary.add(receipt.works)
+        self.store.remove(SCRATCH)
+        assert tally.rows == inventory.rows, (tally.rows, inventory.rows)
+        seconds = time.monotonic() - self.started
+        account = Account(
+            rows=tally.rows,
+            tagged=tally.rows - tally.failed,
+            failed=tally.failed,
+            errors=dict(sorted(tally.errors.items())),
+            ignored_files=inventory.ignored,
+            parts=len(tally.parts),
+            bundle_id=self.bundle.id,
+            input=self.source,
+            top_k=self.top_k,
+            seconds=round(seconds, 2),
+            pictures_per_second=round((tally.rows - done_before) / seconds, 2),
+        )
+        self.store.write(MANIFEST, account.model_dump_json(indent=1).encode())
+        diary.mark("closing")
+        return account
+
+    def _begin(self, inventory: Inventory) -> "_Tally":
+        """Write down which job this is, and find what an earlier run of it did."""
+        job = Job(
+            input=self.source,
+            fingerprint=inventory.fingerprint,
+            rows=inventory.rows,
+            bundle=str(self.bundle.folder),
+            bundle_id=self.bundle.id,
+            top_k=self.top_k,
+            compute=self.compute,
+        )
+        _check_same(self.store, self.earlier, job)
+        self.store.write(JOB, job.model_dump_json(indent=1).encode())
+        self.store.sweep()
+        tally = _Tally()
+        for receipt in finished_parts(self.store):
+            tally.add(receipt)
+        if tally.parts:
+            total = len(inventory.chunks)
+            self.console.say(f"going on: {len(tally.parts)} of {total} parts are there")
+        return tally
+
+
+@contextmanager
+def preparing(
+    source: str,
+    bundle_name: str,
+    output: str,
+    top_k: TopK,
+    console: Console,
+    compute: str | None = None,
+) -> Iterator[Prepared]:
+    """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
+
+    Raises:
+        TagloomError: the bundle or the output is not as it must be.
+    """
+    started = time.monotonic()
+    way = None if compute is None else _compute(compute)
     source = absolute(source)
     store = Store(output)
     _check_apart(source, store)
     earlier = _earlier_job(store)
-    started = time.monotonic()
-    with ray_session(), _tidy(store):
-        with console.waiting("listing the pictures"):
-            inventory = in_worker(take_inventory, source, store, is_corpus=False)
-        assert isinstance(inventory, Inventory)
-        job = Job(
-            input=source,
-            fingerprint=inventory.fingerprint,
-            rows=inventory.rows,
-            bundle=str(bundle.folder),
-            bundle_id=bundle.id,
-            top_k=top_k,
-        )
-        _check_same(store, earlier, job)
-        store.write(JOB, job.model_dump_json(indent=1).encode())
-        store.sweep()
-        receipts = {receipt.chunk: receipt for receipt in finished_parts(store)}
-        if receipts:
-            console.say(f"going on: {len(receipts)} of {len(inventory.chunks)} parts are there")
-        done_before = sum(receipt.rows for receipt in receipts.values())
-        failed = sum(receipt.failed for receipt in receipts.values())
-        with console.progress("annotating", inventory.rows) as advance:
-            advance(done_before)
-            limit = bundle.manifest.limits.max_bytes
-            for receipt in run_plan(
-                plan, inventory, frozenset(receipts), store, settings or RunSettings(), limit
-            ):
-                receipts[receipt.chunk] = receipt
-                failed += receipt.failed
-                if failed > max_failed * inventory.rows:
-                    raise CorpusError(
-                        f"{source}: {failed:,} of {inventory.rows:,} pictures failed, more than "
-                        f"--max-failed {max_failed} allows; the parts written so far are in "
-                        f"{output}, and the same command with a higher limit goes on from them"
-                    )
-                advance(receipt.rows)
-        store.remove(SCRATCH)
-    errors: Counter[str] = Counter()
-    for receipt in receipts.values():
-        errors.update(receipt.errors)
-    rows = sum(receipt.rows for receipt in receipts.values())
-    assert rows == inventory.rows, (rows, inventory.rows)
-    seconds = time.monotonic() - started
-    account = Account(
-        rows=rows,
-        tagged=rows - errors.total(),
-        failed=errors.total(),
-        errors=dict(sorted(errors.items())),
-        ignored_files=inventory.ignored,
-        parts=len(receipts),
-        bundle_id=bundle.id,
-        input=source,
-        top_k=top_k,
-        seconds=round(seconds, 2),
-        pictures_per_second=round((rows - done_before) / seconds, 2),
-    )
-    store.write(MANIFEST, account.model_dump_json(indent=1).encode())
-    return account
+    with _tidy(store), listing(source, store, is_corpus=False) as listed:
+        bundle = open_bundle(bundle_name, console)
+        plan = annotation_plan(bundle, top_k, compute=way)
+        yield Prepared(source, bundle, plan, store, top_k, way, console, earlier, listed, started)
+
+
+@dataclass
+class _Tally:
+    """Parts that are in the store, and their sums."""
+
+    parts: set[str] = field(default_factory=set)
+    rows: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        return self.errors.total()
+
+    def add(self, receipt: Receipt) -> None:
+        self.parts.add(receipt.chunk)
+        self.rows += receipt.rows
+        self.errors.update(receipt.errors)
+
+
+def _compute(name: str) -> Compute:
+    for known in get_args(Compute):
+        if known == name:
+            way: Compute = known
+            return way
+    raise ConfigError(f"there is no compute '{name}'; choose one of {', '.join(get_args(Compute))}")
 
 
 def _earlier_job(store: Store) -> Job | None:

@@ -5,7 +5,7 @@ the same file. That is how a killed job goes on with every row once, without kee
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 Form = Literal["listing", "parquet", "tar"]
@@ -56,7 +56,34 @@ class Inventory:
     fingerprint: str
     ignored: int = 0
 
+    def first(self, rows: int | None) -> "Inventory":
+        """The first chunks, as many as hold `rows` rows; None: all of them."""
+        if rows is None:
+            return self
+        chosen: list[Chunk] = []
+        count = 0
+        for chunk in self.chunks:
+            if count >= rows:
+                break
+            chosen.append(chunk)
+            count += chunk.rows
+        return replace(self, chunks=tuple(chosen), rows=count)
+
+
+LEAST = 64
+"""Rows of a chunk, where the input does not itself come in smaller pieces."""
+
 
 def rows_a_chunk(rows: int) -> int:
     """Small enough to share work out and to lose little; large enough to make few files."""
-    return max(64, min(1024, rows // 64), rows // 10_000)
+    return max(LEAST, min(1024, rows // 64), rows // 10_000)
+
+
+def first_bounds(size: int) -> list[int]:
+    """Rows at which a job's first chunk is divided, so that its first results come early."""
+    bounds = []
+    bound = LEAST
+    while bound < size:
+        bounds.append(bound)
+        bound *= 2
+    return bounds

@@ -108,6 +108,34 @@ def check_tagged(path: str, columns: pa.Schema) -> None:
         )
 
 
+def check_social_tags(path: str, columns: pa.Schema) -> None:
+    """See that `social_tags`, if they are there, are lists of strings.
+
+    Raises:
+        CorpusError: they are not.
+    """
+    if schema.SOCIAL_TAGS not in columns.names:
+        return
+    kind = columns.field(schema.SOCIAL_TAGS).type
+    is_list = types.is_list(kind) or types.is_large_list(kind)
+    if types.is_null(kind) or (
+        is_list and any(fits(kind.value_type) for fits in (*_STRING, types.is_null))
+    ):
+        return
+    raise CorpusError(
+        f"{path}: `social_tags` is of type {kind}; expected a list of strings, such as "
+        "['holiday', 'sea'], or no such column"
+    )
+
+
+def social_lists(rows: pa.Table) -> list[tuple[str, ...]]:
+    """What users called each picture; nothing, where the input does not say."""
+    if schema.SOCIAL_TAGS not in rows.column_names:
+        return [()] * rows.num_rows
+    given = rows.column(schema.SOCIAL_TAGS).to_pylist()
+    return [tuple(filter(None, words or ())) for words in given]
+
+
 def row_ids(rows: pa.Table, roles: Roles, label: str, first: int) -> pa.Array:
     """The rows' ids as strings.
 

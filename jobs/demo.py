@@ -13,7 +13,7 @@ from jobs.corpus import draw_corpus, split_corpus
 from jobs.evaluate import Evaluation, evaluate, show
 from jobs.fit import fit
 from jobs.gallery import write_gallery
-from jobs.runner import ray_session
+from jobs.session import ray_session
 
 MARK = ".tagloom-demo"
 """Says that a folder is a demo's own, to be replaced by the next one."""

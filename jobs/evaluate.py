@@ -19,7 +19,8 @@ from jobs.annotate import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.fit import INPUT_TAGS
-from jobs.runner import RunSettings, in_worker, ray_session, run_plan
+from jobs.runner import RunSettings, in_worker, run_plan
+from jobs.session import ray_session
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, scratch_beside
 

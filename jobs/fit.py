@@ -1,7 +1,7 @@
 """`tagloom fit`: a tagged corpus in, a bundle out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,17 @@ from engine.plan import embedding_plan
 from engine.thumbnails import MOST
 from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
+from jobs.columns import social_lists
 from jobs.console import Console
-from jobs.runner import RunSettings, in_worker, ray_session, run_plan
+from jobs.reading import read_chunk
+from jobs.runner import RunSettings, in_worker, run_plan
+from jobs.session import ray_session
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, scratch_beside
+
+SAMPLED_CHUNKS = 20
+SAMPLED_BYTES = 256 * 1024**2
+"""At most this much of a corpus is held at once for the accuracy gate."""
 
 INPUT_TAGS = f"input_{schema.TAGS}"
 """The column in which a corpus's own tags travel."""
@@ -47,6 +54,8 @@ def fit(
     with ray_session(), scratch_beside(out) as work:
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
+        pictures = sample_pictures(embedded.inventory, config)
+        material = replace(material, sample=pictures)
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
         with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
@@ -125,6 +134,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     """
     ids: list[str] = []
     tags: list[list[str]] = []
+    social: list[tuple[str, ...]] = []
     blocks: list[np.ndarray] = []
     thumbnails: dict[str, bytes] = {}
     untagged = 0
@@ -136,6 +146,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         healthy = healthy.filter(pa.array(tagged))
         ids.extend(healthy.column(schema.IMAGE_ID).to_pylist())
         tags.extend([one for one in given if one])
+        social.extend(social_lists(healthy))
         if healthy.num_rows:
             blocks.append(schema.float_tensor(healthy, schema.EMBEDDING))
         if schema.THUMBNAIL in healthy.column_names:
@@ -151,8 +162,34 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         notes.append(f"{untagged:,} pictures without tags were passed over")
     levels = backbone(config.embed.backbone).levels
     tagged_ids = tuple(ids[row] for row in kept)
-    learned = Corpus(tagged_ids, np.concatenate(blocks)[kept], labels_NV[kept], levels)
+    learned = Corpus(
+        tagged_ids,
+        np.concatenate(blocks)[kept],
+        labels_NV[kept],
+        levels,
+        tuple(social[row] for row in kept) if any(social) else None,
+    )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
+
+
+def sample_pictures(inventory: Inventory, config: FitConfig) -> tuple[bytes, ...]:
+    """Encoded pictures from all over the corpus, as many as the accuracy gate wants at most."""
+    wanted = config.embed.accuracy.pictures
+    chunks = inventory.chunks[:: max(1, len(inventory.chunks) // SAMPLED_CHUNKS)]
+    each = -(-wanted // len(chunks))
+    found: list[bytes] = []
+    room = SAMPLED_BYTES
+    for chunk in chunks:
+        taken = 0
+        for batch in read_chunk(chunk, each, config.decode.max_bytes):
+            for data in batch.column(schema.BYTES).to_pylist():
+                if data and taken < each and len(data) <= room:
+                    found.append(data)
+                    room -= len(data)
+                    taken += 1
+            if taken == each:
+                break
+    return tuple(found[:wanted])
 
 
 def _listed(errors: dict[str, int]) -> str:

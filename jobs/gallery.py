@@ -17,7 +17,8 @@ from engine.gallery import (
     GalleryTag,
     render_gallery,
 )
-from engine.image import ImageError, decode, thumbnail
+from engine.geometry import thumbnail
+from engine.image import ImageError, decode
 from engine.vocab import normalise_tags
 from jobs.annotate import JOB, Job, open_bundle
 from jobs.chunks import Chunk, Inventory

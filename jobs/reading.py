@@ -129,6 +129,7 @@ def _read_tar(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
             (KEY, pa.string()),
             (schema.BYTES, pa.binary()),
             (schema.TAGS, pa.list_(pa.string())),
+            (schema.SOCIAL_TAGS, pa.list_(pa.string())),
             ("json", pa.string()),
         ]
     )

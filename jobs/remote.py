@@ -9,6 +9,7 @@ import pyarrow as pa
 from engine import schema
 from engine.cut import TopK
 from engine.errors import ConfigError
+from jobs.columns import social_lists
 from jobs.console import Console
 from jobs.reading import read_chunk
 from jobs.sink import write_part
@@ -36,7 +37,9 @@ class Tagger(Protocol):
     most: int
     """Pictures at a time."""
 
-    def __call__(self, pictures: list[bytes], top_k: TopK) -> Iterable[Tagged]: ...
+    def __call__(
+        self, pictures: list[bytes], social_tags: list[tuple[str, ...]], top_k: TopK
+    ) -> Iterable[Tagged]: ...
 
 
 def annotate_remotely(
@@ -76,7 +79,12 @@ def _tagged(tagger: Tagger, batches: Iterator[pa.Table], top_k: TopK) -> Iterato
         tags: list[list[dict[str, object]] | None] = [None] * batch.num_rows
         sent = [row for row, code in enumerate(codes) if code is None]
         data = batch.column(schema.BYTES).to_pylist()
-        found = tagger([data[row] for row in sent], top_k) if sent else ()
+        social = social_lists(batch)
+        found = (
+            tagger([data[row] for row in sent], [social[row] for row in sent], top_k)
+            if sent
+            else ()
+        )
         for row, result in zip(sent, found, strict=True):
             if result.error is not None:
                 codes[row], reasons[row] = result.error

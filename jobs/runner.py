@@ -1,10 +1,10 @@
 """Folds a plan over an input with Ray Data: the one place where the engine meets the cluster."""
 
+import json
 import logging
-import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -13,17 +13,19 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayTaskError
 from threadpoolctl import threadpool_limits
 
-from engine.errors import ConfigError, TagloomError
+from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
 from jobs.reading import ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
+from jobs.work import LOADING, READING, WRITING, Stopwatch, Work, since
 
 BATCH = 32
 """Pictures that go through the stages at a time."""
 
 _CHUNK = "__chunk"
+_WORKS = "__works"
 _FAILURE = "__failure"
 _ERRORS = {kind.__name__: kind for kind in TagloomError.__subclasses__()}
 
@@ -40,46 +42,6 @@ class RunSettings:
 
     workers: int | None = None
     batch: int = BATCH
-
-
-@contextmanager
-def ray_session(cpus: int | None = None) -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names, or start Ray here; stop what was started.
-
-    A Ray that this process is connected to already is used and left as it is.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray Data's own actors make Ray's core write an error line about restarts that cannot fail.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    for name in ("ray.data", "ray._private.authentication"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
-        except ConnectionError as error:
-            raise ConfigError(
-                f"RAY_ADDRESS is '{address}', but no Ray cluster answers there ({error}); start "
-                "it, correct the address (with RAY_AUTH_MODE=token where it asks for a token), or "
-                "unset RAY_ADDRESS to run on this machine alone"
-            ) from error
-    else:
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=512 * 1024**2,
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_plan(
@@ -103,6 +65,8 @@ def run_plan(
         return
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    # Here, where Ray Data is imported, for its import sets this anew.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.print_on_execution_start = False
     # A chunk must stay in one block, whole, on its way between workers.
     context.target_max_block_size = None
@@ -164,6 +128,8 @@ class SegmentWorker:
 
     def __post_init__(self) -> None:
         threadpool_limits(1)
+        self._name = ray.get_runtime_context().get_worker_id()
+        self._watch = Stopwatch()
 
     @cached_property
     def workers(self) -> Workers:
@@ -182,19 +148,47 @@ class SegmentWorker:
             return pa.table({_FAILURE: [type(error).__name__], "message": [str(error)]})
 
     def _run(self, block: pa.Table) -> pa.Table:
+        began = time.time()
+        before = self._seconds()
         name = block.column("chunk" if self.is_first else _CHUNK)[0].as_py()
         chunk = Chunk.from_json(name)
-        table = pa.concat_tables([self.workers(batch) for batch in self._batches(chunk, block)])
+        table = pa.concat_tables(self._tables(chunk, block))
         assert table.num_rows == chunk.rows, (chunk, table.num_rows)
-        if self.store is None:
-            return table.append_column(_CHUNK, pa.repeat(name, table.num_rows))
-        return write_part(self.store, chunk, table).to_table()
+        receipt = None
+        if self.store is not None:
+            with self._watch.on(WRITING):
+                receipt = write_part(self.store, chunk, table)
+        spent = since(before, self._seconds())
+        work = Work(self._name, chunk.rows, began, time.time(), spent)
+        works = [] if self.is_first else json.loads(block.column(_WORKS)[0].as_py())
+        works.append(work.to_json())
+        if receipt is not None:
+            done = tuple(Work.from_json(text) for text in works)
+            return replace(receipt, works=done).to_table()
+        for column, value in ((_CHUNK, name), (_WORKS, json.dumps(works))):
+            table = table.append_column(column, pa.repeat(value, table.num_rows))
+        return table
+
+    def _seconds(self) -> dict[str, float]:
+        made = vars(self).get("workers")
+        return {**self._watch.seconds, **(made.seconds if made else {})}
+
+    def _tables(self, chunk: Chunk, block: pa.Table) -> Iterator[pa.Table]:
+        with self._watch.on(LOADING):
+            workers = self.workers
+        batches = self._batches(chunk, block)
+        while True:
+            with self._watch.on(READING):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield workers(batch)
 
     def _batches(self, chunk: Chunk, block: pa.Table) -> Iterator[pa.Table]:
         if self.is_first:
             reads = self.reads
             return ahead(read_chunk(chunk, reads.batch, reads.max_bytes))
-        rows = block.drop_columns([_CHUNK])
+        rows = block.drop_columns([_CHUNK, _WORKS])
         starts = range(0, rows.num_rows, self.reads.batch)
         return (rows.slice(start, self.reads.batch) for start in starts)
 

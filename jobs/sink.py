@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,18 +12,30 @@ import pyarrow.parquet as pq
 from engine import schema
 from jobs.chunks import Chunk
 from jobs.store import Store
+from jobs.work import Work
 
 _COUNTS = b"tagloom.counts"
+_RECEIPT = {
+    "chunk": pa.string(),
+    "rows": pa.int64(),
+    "errors": pa.string(),
+    "works": pa.list_(pa.string()),
+}
 _PREFIX, _SUFFIX = "part-", ".parquet"
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a chunk: rows, and how many of them failed by error code."""
+    """What became of a chunk: rows, and how many of them failed by error code.
+
+    Attributes:
+        works: what the workers that it went through did, in order; a part's footer has none.
+    """
 
     chunk: str
     rows: int
     errors: Mapping[str, int]
+    works: tuple[Work, ...] = field(default=(), compare=False)
 
     @property
     def failed(self) -> int:
@@ -31,12 +43,24 @@ class Receipt:
 
     def to_table(self) -> pa.Table:
         """One row, as it travels from a worker to the driver."""
-        columns = {"chunk": [self.chunk], "rows": [self.rows], "errors": [json.dumps(self.errors)]}
-        return pa.table(columns)
+        columns = {
+            "chunk": [self.chunk],
+            "rows": [self.rows],
+            "errors": [json.dumps(self.errors)],
+            "works": [[work.to_json() for work in self.works]],
+        }
+        return pa.table(columns, pa.schema(_RECEIPT))
 
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> "Receipt":
-        return cls(str(row["chunk"]), int(str(row["rows"])), json.loads(str(row["errors"])))
+        works = row["works"]
+        assert isinstance(works, list)
+        return cls(
+            str(row["chunk"]),
+            int(str(row["rows"])),
+            json.loads(str(row["errors"])),
+            tuple(Work.from_json(str(work)) for work in works),
+        )
 
 
 def part_name(chunk: str) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from engine import schema
 from engine.errors import CorpusError
-from jobs.chunks import Chunk, Form, Inventory, rows_a_chunk
-from jobs.columns import check_tagged, parquet_roles, row_ids
+from jobs.chunks import Chunk, Form, Inventory, first_bounds, rows_a_chunk
+from jobs.columns import check_social_tags, check_tagged, parquet_roles, row_ids
 from jobs.listing import ANNOTATIONS, PICTURE_SUFFIXES, list_annotations, list_folder
 from jobs.store import Store, address, open_fs
 from jobs.tars import SampleStart, scan_tar
@@ -151,6 +151,7 @@ def _shard(fs: AbstractFileSystem, path: str, root: str, is_corpus: bool) -> _Sh
         with fs.open(path, "rb") as handle:
             file = pq.ParquetFile(handle)
             roles = parquet_roles(path, file.schema_arrow)
+            check_social_tags(path, file.schema_arrow)
             if is_corpus:
                 check_tagged(path, file.schema_arrow)
             groups = tuple(
@@ -210,6 +211,8 @@ def _refuse_duplicates(
 
 def _chunks(number: int, shard: _Shard, size: int, duplicates: NDArray[np.int64]) -> list[Chunk]:
     bounds = _bounds(shard, size)
+    if number == 0:
+        bounds = sorted({*bounds, *first_bounds(min(size, len(shard.ids)))})
     chunks = []
     for place, (start, stop) in enumerate(pairwise(bounds)):
         inside = duplicates[(duplicates >= start) & (duplicates < stop)] - start

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fsspec import AbstractFileSystem
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from engine import schema
 from engine.errors import CorpusError
@@ -52,7 +51,7 @@ def scan_tar(fs: AbstractFileSystem, path: str) -> Iterator[SampleStart]:
 def read_samples(
     fs: AbstractFileSystem, path: str, offset: int, samples: int
 ) -> Iterator[dict[str, object]]:
-    """Read `samples` samples from a byte offset on: `__key__`, `bytes`, `tags` and JSON fields.
+    """Read `samples` samples from a byte offset on: `__key__`, `bytes`, both kinds of tags, JSON.
 
     Raises:
         CorpusError: the tar is another one than was scanned, or the JSON of a sample is broken.
@@ -123,16 +122,17 @@ def _sample(path: str, key: str, parts: dict[str, bytes]) -> dict[str, object]:
             ) from error
         if isinstance(record, dict):
             sample["json"] = json.dumps(record, ensure_ascii=False)
-            tags = _tags_of_json(record)
-            if tags is not None:
-                sample[schema.TAGS] = tags
+            for field in (schema.TAGS, schema.SOCIAL_TAGS):
+                tags = _tags_of_json(record, field)
+                if tags is not None:
+                    sample[field] = tags
     if "txt" in parts and schema.TAGS not in sample:
         sample[schema.TAGS] = _tags_of_text(parts["txt"].decode("utf-8", "replace"))
     return sample
 
 
-def _tags_of_json(record: dict[str, object]) -> list[str] | None:
-    tags = record.get(schema.TAGS)
+def _tags_of_json(record: dict[str, object], field: str) -> list[str] | None:
+    tags = record.get(field)
     if isinstance(tags, list):
         return [str(tag) for tag in tags]
     if isinstance(tags, str):
@@ -151,5 +151,8 @@ def _tags_of_text(text: str) -> list[str]:
     tags = split_tags(text)
     if len(tags) > 1:
         return tags
+    # Here, not above: the import takes a second, which few tars have use for.
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
     words = ["".join(c for c in word if c.isalnum() or c in "-'") for word in text.split()]
     return [word for word in words if word and word.lower() not in ENGLISH_STOP_WORDS]

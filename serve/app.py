@@ -9,6 +9,9 @@ from serve.deployments import Ingress, SliceDeployment
 from serve.pipeline import open_bundle
 from serve.stages import layout
 
+HEALTH_PATIENCE = 10.0
+"""Seconds until a health check has failed; three in a row have the replica replaced."""
+
 HANDLE_SLACK = 2
 """Requests that Serve lets into a replica beyond its queue, which then answers them itself."""
 
@@ -55,6 +58,6 @@ def _deployment(target: type, name: str, args: Settings) -> Deployment:
         graceful_shutdown_timeout_s=args.drain_timeout,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=args.health_period,
-        health_check_timeout_s=3 * args.health_period,
+        health_check_timeout_s=max(HEALTH_PATIENCE, args.health_period),
         max_surge_percent=args.surge,
     )(target)

@@ -1,4 +1,4 @@
-"""Dynamic batching: pictures that come at about the same time are folded together in one thread."""
+"""Dynamic batching: pictures that come at about the same time are folded together."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import pyarrow as pa
 from ray import serve as ray_serve
@@ -15,6 +16,9 @@ from serve.stages import BundleRef, Fold, Folded, Want
 
 BUNDLES_KEPT = 2
 """Old requests end on the old bundle while new ones begin on the new."""
+
+BATCHES_AT_ONCE = 2
+"""One is decoded or scored while the backbone computes another."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,15 @@ class Batcher:
         self._stages = stages
         self._max_pixels = max_pixels
         self._folds: OrderedDict[BundleRef, Fold] = OrderedDict()
-        # One thread: the models compute in it one batch at a time, and the event loop stays free.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
+        self._loading = Lock()
+        # Threads of their own, so that the event loop stays free.
+        self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="fold")
         self.batch = scaling.batch
         self._submit: Callable[[Job], Awaitable[Folded]] = ray_serve.batch(
             max_batch_size=scaling.batch,
             batch_wait_timeout_s=scaling.wait,
             batch_size_fn=_rows,
+            max_concurrent_batches=BATCHES_AT_ONCE,
         )(self._run)
         self.last_success = -float("inf")
 
@@ -49,7 +55,7 @@ class Batcher:
         Raises:
             TagloomError: the bundle cannot be used here.
         """
-        self._thread.submit(self._fold, ref).result()
+        self._fold(ref)
 
     async def __call__(self, job: Job) -> Folded:
         """Fold a job's rows; many rows go in pieces, so that none is larger than a batch."""
@@ -63,7 +69,7 @@ class Batcher:
 
     async def _run(self, jobs: list[Job]) -> list[Folded]:
         loop = asyncio.get_running_loop()
-        folded = await loop.run_in_executor(self._thread, self._fold_all, jobs)
+        folded = await loop.run_in_executor(self._threads, self._fold_all, jobs)
         self.last_success = time.monotonic()
         return folded
 
@@ -83,12 +89,13 @@ class Batcher:
         return [results[place] for place in range(len(jobs))]
 
     def _fold(self, ref: BundleRef) -> Fold:
-        if ref not in self._folds:
-            self._folds[ref] = Fold(ref, self._stages, self._max_pixels)
-            while len(self._folds) > BUNDLES_KEPT:
-                self._folds.popitem(last=False)
-        self._folds.move_to_end(ref)
-        return self._folds[ref]
+        with self._loading:
+            if ref not in self._folds:
+                self._folds[ref] = Fold(ref, self._stages, self._max_pixels)
+                while len(self._folds) > BUNDLES_KEPT:
+                    self._folds.popitem(last=False)
+            self._folds.move_to_end(ref)
+            return self._folds[ref]
 
 
 def _rows(jobs: list[Job]) -> int:

@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from engine.errors import ConfigError
@@ -79,7 +80,8 @@ class Settings(_Part):
         url_hosts: hosts that pictures may be fetched from by URL, https alone; empty: none.
         url_bytes, url_timeout, url_redirects: of one picture fetched by URL.
         surge: in a rolling update, extra replicas started before old ones stop, in per cent.
-        health_period: seconds between health checks, each of which tags a picture.
+        health_period: seconds between health checks, and so until a dead replica is noticed; every
+            tenth tags a picture if nobody else's was tagged meanwhile.
     """
 
     bundle: str
@@ -103,7 +105,18 @@ class Settings(_Part):
     url_timeout: PositiveFloat = 10.0
     url_redirects: int = Field(default=3, ge=0)
     surge: int = Field(default=100, ge=0, le=100)
-    health_period: PositiveFloat = 10.0
+    health_period: PositiveFloat = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nested(cls, values: object) -> object:
+        """`serve run serve.app:build ingress.max_replicas=2` passes flat names and strings."""
+        if not isinstance(values, dict):
+            return values
+        nested = {name: value for name, value in values.items() if "." not in name}
+        for name in values.keys() - nested.keys():
+            override_setting(nested, f"{name}={values[name]}", str)
+        return nested
 
     def scaling(self, name: str) -> Scaling:
         """Of a deployment by its name: 'embed', 'fuse', or 'score-<annotator>'."""

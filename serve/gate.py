@@ -20,8 +20,8 @@ from serve.metrics import Metrics
 
 log = logging.getLogger("tagloom.serve")
 
-OPEN_PATHS = ("/", "/v2/health/live", "/v2/health/ready")
-"""Answered without a key: the page, which then asks for one, and the probes of health."""
+OPEN_PATHS = ("/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready")
+"""Answered without a key: the pages, which then ask for one, and the probes of health."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {

@@ -2,18 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Path, Request
+from fastapi import APIRouter, FastAPI, Path, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from serve import answers
 from serve.config import Settings
 from serve.errors import Refused, RequestError
-from serve.fetch import Fetcher
 from serve.gate import Gate, Traffic, trace
 from serve.inference import inference_routes
 from serve.models import (
@@ -30,6 +30,9 @@ from serve.pipeline import Pipeline
 from serve.reading import Reader
 from serve.stages import Want
 
+if TYPE_CHECKING:
+    from serve.fetch import Fetcher
+
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refused, "description": text}
     for status, text in {
@@ -42,12 +45,18 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         503: "Overloaded or stopping: try again after Retry-After seconds",
     }.items()
 }
-_PAGE = {
-    "": ("serve.page", "index.html", "text/html; charset=utf-8"),
-    "page.css": ("serve.page", "page.css", "text/css; charset=utf-8"),
-    "page.js": ("serve.page", "page.js", "text/javascript; charset=utf-8"),
+_HTML = "text/html; charset=utf-8"
+_CSS = "text/css; charset=utf-8"
+_SCRIPT = "text/javascript; charset=utf-8"
+_PARTS = {
+    "page.css": ("serve.page", "page.css", _CSS),
+    "page.js": ("serve.page", "page.js", _SCRIPT),
     # One family: the page wears the gallery's own clothes.
-    "gallery.css": ("engine.gallery", "page.css", "text/css; charset=utf-8"),
+    "gallery.css": ("engine.gallery", "page.css", _CSS),
+    "docs.js": ("serve.page", "docs.js", _SCRIPT),
+    # That package is Swagger UI's files; FastAPI's own page would have a browser fetch them.
+    "swagger-ui.css": ("fastapi_offline", "static/swagger-ui.css", _CSS),
+    "swagger-ui-bundle.js": ("fastapi_offline", "static/swagger-ui-bundle.js", _SCRIPT),
 }
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -61,7 +70,7 @@ def make_app(
     pipeline: Pipeline,
     traffic: Traffic,
     exposition: Callable[[], Awaitable[bytes]],
-    fetcher: Fetcher | None = None,
+    fetcher: "Fetcher | None" = None,
 ) -> FastAPI:
     """The application over a pipeline.
 
@@ -76,9 +85,15 @@ def make_app(
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    reader = Reader(settings, fetcher or Fetcher(settings))
-    app.include_router(_api(settings, pipeline, reader, exposition))
-    app.include_router(inference_routes(settings, pipeline))
+    reader = Reader(settings, fetcher)
+    # The gate checks the keys; here they are only told of, for who reads or tries the document.
+    told = [Security(HTTPBearer(auto_error=False, description="An API key"))] if keys else []
+    app.include_router(
+        _api(settings, pipeline, reader, exposition), tags=["Pictures"], dependencies=told
+    )
+    app.include_router(
+        inference_routes(settings, pipeline), tags=["Open Inference Protocol"], dependencies=told
+    )
     app.include_router(_page())
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -158,19 +173,22 @@ def _page() -> APIRouter:
 
     @routes.get("/")
     async def page() -> Response:
-        return _file("")
+        return _file("serve.page", "index.html", _HTML)
+
+    @routes.get("/docs")
+    async def documentation() -> Response:
+        return _file("serve.page", "docs.html", _HTML)
 
     @routes.get("/page/{name}")
     async def part(name: Annotated[str, Path()]) -> Response:
-        if name not in _PAGE or not name:
+        if name not in _PARTS:
             raise HTTPException(404)
-        return _file(name)
+        return _file(*_PARTS[name])
 
     return routes
 
 
-def _file(name: str) -> Response:
-    package, file, kind = _PAGE[name]
+def _file(package: str, file: str, kind: str) -> Response:
     text = (resources.files(package) / file).read_bytes()
     return Response(text, headers={"content-type": kind, "content-security-policy": _POLICY})
 

@@ -3,11 +3,13 @@
 import ipaddress
 import logging
 import os
+import shutil
 import signal
-import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 from ray import serve as ray_serve
@@ -16,14 +18,16 @@ from ray.serve.handle import DeploymentHandle
 
 from engine.errors import ConfigError, TagloomError
 from serve.app import build
+from serve.batching import BUNDLES_KEPT
 from serve.config import Settings, read_keys
 from serve.pipeline import open_bundle
+from serve.proxies import Proxy, choose_proxy, free_ports, proxy_environment
 
 APP = "tagloom"
 
 
 def run(
-    settings: Settings, host: str, port: int, say: Callable[[str], None], direct: bool = False
+    settings: Settings, host: str, port: int, say: Callable[[str], None], proxy: Proxy = "auto"
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is in flight and stop.
 
@@ -31,38 +35,43 @@ def run(
     they have loaded it, and old ones end with their last request.
 
     Args:
-        direct: the one replica listens itself, without Serve's proxy before it: a hop less, and
-            no other replica beside it, so no autoscaling and no swap.
+        proxy: who takes the port. 'python': Ray Serve's own proxy. 'haproxy': HAProxy, which costs
+            a request less. 'none': the one replica itself, a hop less, and no other replica beside
+            it, so no autoscaling and no swap. 'auto': 'haproxy' where it can be had.
 
     Raises:
         TagloomError: the settings or the bundle cannot be used.
     """
     _check_host(settings, host)
-    if direct:
-        _listen_directly(settings, port)
+    chosen = choose_proxy(proxy, settings, host, port, os.environ)
     open_bundle(settings)
+    if port == 0:
+        (port,) = free_ports(1)
     heard: list[int] = []
 
-    with _ray(settings):
+    with _scratch() as scratch, _ray(settings, proxy_environment(chosen, settings, port, scratch)):
+        copies = None if os.environ.get("RAY_ADDRESS") else scratch / "bundles"
         # After Ray, which sets handlers of its own.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: heard.append(number))
         ray_serve.start(
             proxy_location=ProxyLocation.HeadOnly,
-            http_options=HTTPOptions(host=host, port=_free_port() if direct else port),
+            http_options=HTTPOptions(
+                host=host, port=free_ports(1)[0] if chosen == "none" else port
+            ),
         )
         try:
-            handle = ray_serve.run(build(settings), name=APP, logging_config=_QUIET)
+            handle = _deploy(settings, copies)
             say(f"serving at http://{_shown(host)}:{port}/ (stop with Ctrl-C)")
             while not {signal.SIGTERM, signal.SIGINT} & set(heard):
                 # A wait without end would not be broken off by a signal that another thread got.
                 time.sleep(0.2)
                 if signal.SIGHUP in heard:
                     heard.remove(signal.SIGHUP)
-                    if direct:
-                        say("a direct server cannot swap its bundle; stop it and start it again")
+                    if chosen == "none":
+                        say("with --proxy none a bundle cannot be swapped; stop and start again")
                     else:
-                        _deploy_again(settings, say)
+                        _deploy_again(settings, copies, say)
             say("stopping: no new requests; those in flight are being answered")
             _drain(handle, settings.drain_timeout)
         finally:
@@ -74,10 +83,29 @@ def run(
 _QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 
 
-def _deploy_again(settings: Settings, say: Callable[[str], None]) -> None:
+def _deploy(settings: Settings, copies: Path | None) -> DeploymentHandle[object]:
+    """Deploy a copy of the bundle: who puts another in its place does not take it from replicas.
+
+    Raises:
+        TagloomError: the bundle cannot be used.
+    """
+    ref, _ = open_bundle(settings)
+    if copies is not None:
+        copy = copies / ref.id
+        if not copy.exists():
+            shutil.copytree(ref.folder, copy)
+        settings = settings.model_copy(update={"bundle": str(copy)})
+    handle = ray_serve.run(build(settings), name=APP, logging_config=_QUIET)
+    if copies is not None:
+        for old in sorted(copies.iterdir(), key=lambda copy: copy.stat().st_ctime)[:-BUNDLES_KEPT]:
+            shutil.rmtree(old)
+    return handle
+
+
+def _deploy_again(settings: Settings, copies: Path | None, say: Callable[[str], None]) -> None:
     try:
         _, bundle = open_bundle(settings)
-        ray_serve.run(build(settings), name=APP, logging_config=_QUIET)
+        _deploy(settings, copies)
     except TagloomError as error:
         say(f"the old bundle goes on, for the new one cannot be used: {error}")
         return
@@ -91,34 +119,6 @@ def _drain(handle: DeploymentHandle[object], seconds: float) -> None:
         if time.monotonic() > until:
             return
         time.sleep(0.1)
-
-
-def _listen_directly(settings: Settings, port: int) -> None:
-    """Have Ray Serve's replica take the port itself.
-
-    Raises:
-        ConfigError: there would be more than one.
-    """
-    if settings.topology != "fused" or settings.ingress.max_replicas > 1:
-        raise ConfigError(
-            "--direct is for one replica that holds everything; leave it out, or set "
-            "topology=fused and ingress.max_replicas=1"
-        )
-    if port == 0:
-        raise ConfigError("--direct wants a port of its own; name one with --port")
-    os.environ["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "1"
-    os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] = str(port)
-    os.environ["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] = str(port + 1)
-    # A replica that died has its place taken at once.
-    os.environ["RAY_SERVE_PORT_QUARANTINE_S"] = "0"
-    # The replica is told to drain before it is stopped; no balancer has to notice.
-    os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "0.1"
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _check_host(settings: Settings, host: str) -> None:
@@ -139,11 +139,23 @@ def _check_host(settings: Settings, host: str) -> None:
 
 
 @contextmanager
-def _ray(settings: Settings) -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names, or Ray on this machine, stopped at the end."""
+def _scratch() -> Iterator[Path]:
+    """A folder of this server's own; nobody else may read it."""
+    with tempfile.TemporaryDirectory(prefix="tagloom-serve-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _ray(settings: Settings, environment: dict[str, str]) -> Iterator[None]:
+    """The cluster that RAY_ADDRESS names, or Ray on this machine, stopped at the end.
+
+    Args:
+        environment: more of it, for the processes of a Ray that is started here.
+    """
     if ray.is_initialized():
         yield
         return
+    os.environ.update(environment)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray tells of its own controller's end as of a failure.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -62,6 +62,9 @@ class Metrics:
             registry=self._registry,
         )
 
+        # A replica is there from its start, not from its first picture.
+        self.queue(0)
+
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count an answer under its route's path."""
         self._requests.labels(self._replica, path, str(status)).inc()

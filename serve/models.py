@@ -16,7 +16,13 @@ from serve.errors import Problem
 MOST_TAGS = 1000
 """Tags a picture that may be asked for."""
 
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MOST_SOCIAL_TAGS = 100
+"""Social tags of a picture that are taken."""
+
+MOST_CHARACTERS = 200
+"""Of a tag."""
+
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
 Count = Annotated[int, Field(ge=1, le=MOST_TAGS, strict=True)]
 
 
@@ -77,7 +83,7 @@ class Pictures(_Strict):
 class AnnotateRequest(Pictures, Options):
     """JSON body of POST /v1/annotate."""
 
-    social_tags: list[Annotated[list[Tag], Field(max_length=100)]] | None = Field(
+    social_tags: list[Annotated[list[Tag], Field(max_length=MOST_SOCIAL_TAGS)]] | None = Field(
         default=None,
         description="Tags that users gave: a list for each picture, images first, then urls.",
     )
@@ -97,7 +103,7 @@ class FormOptions(Options):
 
     social_tags: list[Tag] = Field(
         default=[],
-        max_length=100,
+        max_length=MOST_SOCIAL_TAGS,
         description="Tags that users gave to the one picture of the request.",
     )
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
@@ -12,9 +12,11 @@ from starlette.requests import Request
 
 from serve.config import Settings
 from serve.errors import RequestError
-from serve.fetch import Fetcher
 from serve.models import AnnotateRequest, FormOptions, Options, Pictures
 from serve.pipeline import Picture
+
+if TYPE_CHECKING:
+    from serve.fetch import Fetcher
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,9 +29,11 @@ _LISTS = ("include", "exclude", "social_tags")
 class Reader:
     """Reads bodies within the server's limits."""
 
-    def __init__(self, settings: Settings, fetcher: Fetcher) -> None:
+    def __init__(self, settings: Settings, fetcher: "Fetcher | None") -> None:
         self._settings = settings
         self._fetcher = fetcher
+        if settings.url_hosts:
+            self._fetching()
 
     async def annotate(self, request: Request) -> tuple[list[Picture], Options]:
         """Pictures and options of POST /v1/annotate.
@@ -127,7 +131,15 @@ class Reader:
             Picture(f"image {place}", _decoded(place, text))
             for place, text in enumerate(body.images)
         ]
-        return given + await self._fetcher.fetch_all(body.urls)
+        return given + (await self._fetching().fetch_all(body.urls) if body.urls else [])
+
+    def _fetching(self) -> "Fetcher":
+        """Made when something is to be fetched: its library would hold up a replica's start."""
+        if self._fetcher is None:
+            from serve.fetch import Fetcher
+
+            self._fetcher = Fetcher(self._settings)
+        return self._fetcher
 
     def _check_count(self, count: int) -> None:
         if count > self._settings.max_pictures:

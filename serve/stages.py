@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock, local
 from typing import Literal
 
 import pyarrow as pa
@@ -159,7 +160,7 @@ class Fold:
         if "embed" in names:
             bundle.check_backbone()
         bundle = _limited(bundle, max_pixels)
-        self._seconds: dict[str, float] = {}
+        self._spent = local()
         made = {
             stage.name: self._timed(stage.name, stage.make())
             for stage in annotation_plan(bundle, None).stages
@@ -175,22 +176,26 @@ class Fold:
     def __call__(self, want: Want, table: pa.Table) -> Folded:
         """Fold the slice's stages over a batch: the same rows come back in the same order.
 
-        Not to be called from two threads at once.
+        May be called from several threads, of which one at a time is in each stage.
         """
-        self._seconds.clear()
+        seconds: dict[str, float] = {}
+        self._spent.seconds = seconds
         workers = self._workers[want]
         folded = workers(table)
         kept = [*workers.plan.keeps, schema.ERROR, schema.REASON]
-        batch = Batch(table.num_rows, dict(self._seconds))
+        batch = Batch(table.num_rows, seconds)
         return Folded(folded.select(kept), (batch,))
 
     def _timed(self, name: str, worker: Worker) -> Worker:
+        turn = Lock()
+
         def run(batch: pa.Table) -> pa.Table:
-            started = time.perf_counter()
-            try:
-                return worker(batch)
-            finally:
-                self._seconds[name] = time.perf_counter() - started
+            with turn:
+                started = time.perf_counter()
+                try:
+                    return worker(batch)
+                finally:
+                    self._spent.seconds[name] = time.perf_counter() - started
 
         return run
 

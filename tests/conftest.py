@@ -21,7 +21,7 @@ from engine.plan import embedding_plan
 from engine.sample import SamplePicture, draw_picture
 from engine.vocab import Vocabulary
 from jobs.__main__ import main
-from jobs.runner import ray_session
+from jobs.session import ray_session
 
 PICTURES = 280
 
@@ -57,6 +57,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             schema.float_tensor(embedded, schema.EMBEDDING),
             vocabulary.encode(tags),
             backbone(quick_config.embed.backbone).levels,
+            tuple(picture.social_tags for picture in pictures),
         ),
         vocabulary,
         dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True)),
@@ -97,6 +98,17 @@ def bundle_folder(
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     with new_bundle(folder, overwrite=False) as draft:
         fit_bundle(draft, material, quick_config, Solo(), lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def social_bundle_folder(tmp_path_factory: pytest.TempPathFactory, material: Material) -> Path:
+    """A bundle that reads social tags beside the picture. Not to be written to."""
+    folder = tmp_path_factory.mktemp("bundles") / "social"
+    annotators = 'annotators={linear={kind="linear"},social={kind="social"}}'
+    config = load_config(None, ["embed.backbone=random", "embed.compute=torch", annotators])
+    with new_bundle(folder, overwrite=False) as draft:
+        fit_bundle(draft, material, config, Solo(), lambda _: None)
     return folder
 
 

@@ -6,6 +6,7 @@ from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.social import Social, SocialRecipe
 from engine.recipe import Annotator, Recipe
 
 
@@ -22,4 +23,5 @@ REGISTRY: dict[str, Method] = {
     "linear": Method(LinearRecipe, Linear),
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
+    "social": Method(SocialRecipe, Social),
 }

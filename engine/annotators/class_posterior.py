@@ -16,7 +16,6 @@ from scipy.special import softmax
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.embed import class_head
 from engine.group import Group
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
@@ -33,6 +32,9 @@ class ClassPosteriorRecipe(Recipe):
     smoothing: float = 1.0
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "ClassPosterior":
+        # Here, not above: torch takes seconds that a fitted annotator need not pay.
+        from engine.embed import class_head
+
         weights_DC, bias_C = class_head(self.backbone)
         mass_CV = np.zeros((len(bias_C), len(vocabulary)))
         mass_C = np.zeros(len(bias_C))

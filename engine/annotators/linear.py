@@ -6,20 +6,17 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import linalg
 from scipy.special import expit
-from torch import nn
 
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.numerics.levels import normalised_levels
 from engine.recipe import Annotator, Recipe, Verdict
-from engine.training import minimise
 from engine.vocab import Vocabulary
 
 BLOCK = 1024
@@ -45,6 +42,12 @@ class LinearRecipe(Recipe):
     iterations: PositiveInt = 25
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Linear":
+        # Here, not above: torch takes seconds that a fitted annotator need not pay.
+        import torch
+        from torch import nn
+
+        from engine.training import minimise
+
         mean_D, whiten_DD, frequency_V = self._statistics(corpus, group)
         pictures = float(group.sum(np.array([float(len(corpus))]))[0])
         layer = nn.Linear(whiten_DD.shape[1], len(vocabulary))

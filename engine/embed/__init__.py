@@ -1,15 +1,30 @@
 """Pixels to embeddings: backbones by name, their weights, their preprocessing, their compute."""
 
-from engine.embed.compute import Compute, Embedder, load_embedder, resolve_compute
+from engine.embed.compute import (
+    FLOAT32,
+    Compute,
+    Embedder,
+    Machine,
+    candidates,
+    load_embedder,
+    resolve_compute,
+    this_machine,
+)
+from engine.embed.graphs import graph_name
 from engine.embed.zoo import BACKBONES, Backbone, backbone, class_head
 
 __all__ = [
     "BACKBONES",
+    "FLOAT32",
     "Backbone",
     "Compute",
     "Embedder",
+    "Machine",
     "backbone",
+    "candidates",
     "class_head",
+    "graph_name",
     "load_embedder",
     "resolve_compute",
+    "this_machine",
 ]

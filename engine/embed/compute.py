@@ -1,25 +1,98 @@
-"""What multiplies the matrices of a backbone: torch on CPU or GPU, or OpenVINO on CPU."""
+"""What multiplies the matrices of a backbone: which ways there are, and which of them is taken."""
 
 import importlib.util
-import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from engine.embed import graphs
+from engine.embed.graphs import Run
 from engine.embed.zoo import Backbone
 from engine.errors import ConfigError
 
-Compute = Literal["auto", "torch", "openvino"]
+Compute = Literal[
+    "auto",
+    "torch",
+    "torch-half",
+    "onnxruntime",
+    "openvino",
+    "openvino-bf16",
+    "openvino-int8",
+]
+"""Float32 where nothing else is said; 'half' is bfloat16, or float16 on a GPU without it."""
+
+FLOAT32: dict[Compute, Compute] = {
+    "torch-half": "torch",
+    "openvino-bf16": "openvino",
+    "openvino-int8": "openvino",
+}
+"""What a reduced precision falls back to."""
+
+_PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "torch": "torch"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine can compute with."""
+
+    gpus: int
+    openvino: bool
+    openvino_bf16: bool
+    onnxruntime: bool
+
+
+def this_machine(gpus: int | None = None) -> Machine:
+    """Look what is here.
+
+    Args:
+        gpus: how many GPUs there are; None asks torch.
+    """
+    has_openvino = _has("openvino")
+    return Machine(
+        gpus=_count_gpus() if gpus is None else gpus,
+        openvino=has_openvino,
+        openvino_bf16=has_openvino and graphs.cpu_has_bf16(),
+        onnxruntime=_has("onnxruntime"),
+    )
+
+
+def candidates(compute: Compute, machine: Machine) -> tuple[Compute, ...]:
+    """The ways that `compute` allows here, fastest first; the last is float32.
+
+    Raises:
+        ConfigError: what is asked for is not installed.
+    """
+    if compute != "auto":
+        _check_installed(compute)
+        exact = FLOAT32.get(compute)
+        return (compute,) if exact is None else (compute, exact)
+    if machine.gpus:
+        return ("torch-half", "torch")
+    if machine.openvino:
+        return ("openvino-bf16", "openvino") if machine.openvino_bf16 else ("openvino",)
+    return ("onnxruntime",) if machine.onnxruntime else ("torch",)
+
+
+def resolve_compute(compute: Compute, gpus: int | None = None) -> Compute:
+    """Name what computes here, in float32 unless another precision is asked for by name.
+
+    Raises:
+        ConfigError: what is asked for is not installed.
+    """
+    if compute != "auto":
+        _check_installed(compute)
+        return compute
+    return candidates(compute, this_machine(gpus))[-1]
 
 
 class Embedder:
     """A loaded backbone: call it with pixels, get embeddings."""
 
-    def __init__(self, backbone: Backbone, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]):
+    def __init__(self, backbone: Backbone, run: Run):
         self.backbone = backbone
         self._run = run
 
@@ -30,31 +103,14 @@ class Embedder:
         return self._run(pixels_BHWC)
 
 
-def resolve_compute(compute: Compute, gpus: int | None = None) -> str:
-    """Name what 'auto' means here: torch with a GPU, else OpenVINO where installed, else torch.
+def load_embedder(
+    backbone: Backbone, compute: Compute = "auto", graph: Path | None = None, threads: int = 1
+) -> Embedder:
+    """Load a backbone for computing in this process.
 
     Args:
-        gpus: how many GPUs there are; None asks torch.
-
-    Raises:
-        ConfigError: OpenVINO is asked for and is not installed.
-    """
-    has_openvino = importlib.util.find_spec("openvino") is not None
-    if compute == "openvino" and not has_openvino:
-        raise ConfigError(
-            "embed.compute is 'openvino', which is not installed; run: pip install openvino, or "
-            "set embed.compute to 'auto'"
-        )
-    if compute != "auto":
-        return compute
-    count = torch.cuda.device_count() if gpus is None else gpus
-    return "openvino" if has_openvino and count == 0 else "torch"
-
-
-def load_embedder(backbone: Backbone, compute: Compute = "auto", threads: int = 1) -> Embedder:
-    """Load a backbone's weights for computing in this process.
-
-    Args:
+        graph: the folder of an exported graph of this backbone for this compute, which needs
+            neither torch nor the weights; None: it is exported anew.
         threads: CPU threads of this embedder; several workers with several threads each on the
             same cores are slower than one thread each.
 
@@ -62,67 +118,40 @@ def load_embedder(backbone: Backbone, compute: Compute = "auto", threads: int = 
         BackboneError: the weights cannot be had.
         ConfigError: the compute cannot be had.
     """
-    network = _Preprocessed(backbone).eval()
-    if resolve_compute(compute) == "openvino":
-        return Embedder(backbone, _openvino(network, backbone, threads))
-    return Embedder(backbone, _torch(network, threads))
+    resolved = resolve_compute(compute)
+    if resolved in ("torch", "torch-half"):
+        from engine.embed.eager import load_network
 
-
-class _Preprocessed(nn.Module):
-    """The backbone behind its own normalisation: takes uint8 [B, H, W, 3]."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.network = backbone.network()
-        self.mean = nn.Buffer(torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
-        self.std = nn.Buffer(torch.tensor(backbone.std).reshape(1, 3, 1, 1))
-
-    def forward(self, pixels_BHWC: torch.Tensor) -> torch.Tensor:
-        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float()
-        embedding: torch.Tensor = self.network((pixels_BCHW - self.mean) / self.std)
-        return embedding
-
-
-def _torch(network: nn.Module, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    device = torch.device("cuda" if torch.cuda.device_count() else "cpu")
-    torch.set_num_threads(threads)
-    network = network.to(device).to(memory_format=torch.channels_last)
-
-    def run(pixels_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            # Copied: a column's memory is read-only, which torch does not take.
-            batch = torch.from_numpy(np.array(pixels_BHWC, order="C")).to(device)
-            embedding: NDArray[np.float32] = network(batch).float().cpu().numpy()
-            return embedding
-
-    return run
-
-
-def _openvino(
-    network: nn.Module, backbone: Backbone, threads: int
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    import openvino
-
-    size = backbone.geometry.size
-    example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # OpenVINO converts by way of torch.jit.trace, which torch means to retire.
-        warnings.filterwarnings("ignore", "`torch.jit.trace", FutureWarning)
-        model = openvino.convert_model(
-            network, example_input=example, input=[([-1, size, size, 3], openvino.Type.u8)]
+        return Embedder(backbone, load_network(backbone, resolved == "torch-half", threads))
+    if resolved == "openvino-int8" and graph is None:
+        raise ConfigError(
+            "openvino-int8 is calibrated on pictures when a bundle is fitted and is in the bundle "
+            "then; fit with --set embed.compute=openvino-int8"
         )
-    # Without this hint a CPU with bfloat16 silently computes in it.
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
+    if graph is not None:
+        return Embedder(backbone, graphs.load(graph, resolved, threads))
+    from engine.embed.export import export_graph
 
-    def run(pixels_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        results = request.infer([np.ascontiguousarray(pixels_BHWC)])
-        # Copied: the request's own buffer is written again by the next batch.
-        return np.array(results[0], dtype=np.float32)
+    with TemporaryDirectory() as folder:
+        export_graph(backbone, resolved, Path(folder))
+        return Embedder(backbone, graphs.load(Path(folder), resolved, threads))
 
-    return run
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _check_installed(compute: Compute) -> None:
+    package = _PACKAGES[compute.split("-")[0]]
+    if not _has(package):
+        raise ConfigError(
+            f"embed.compute is '{compute}', but {package} is not installed; run: "
+            f"pip install {package}, or set embed.compute to 'auto'"
+        )
+
+
+def _count_gpus() -> int:
+    # Here, not above: torch takes seconds that a worker with an exported graph need not pay.
+    import torch
+
+    return torch.cuda.device_count()

@@ -6,7 +6,6 @@ import numpy as np
 
 from engine.errors import ConfigError
 from engine.words.files import GloveFile, Word2VecFile
-from engine.words.sentence import SentenceEncoder
 from engine.words.vectors import TagVectors, WordVectorSource
 
 __all__ = ["TagVectors", "WordVectorSource", "word_vector_source"]
@@ -37,6 +36,9 @@ def word_vector_source(name: str) -> WordVectorSource:
     """
     kind, _, path = name.partition(":")
     if name == "minilm":
+        # Here, not above: torch takes seconds that a fitted bundle need not pay.
+        from engine.words.sentence import SentenceEncoder
+
         return SentenceEncoder()
     if name == "binary":
         return BinaryVectors()

@@ -23,7 +23,7 @@ from engine.cut import Cut
 from engine.embed import backbone
 from engine.errors import BundleError
 from engine.fitting import Material, ranked_tags
-from engine.fusion import Calibration, Fusion
+from engine.fusion import Calibration, Fusion, speaking
 from engine.group import Solo
 from engine.image import DecodeLimits
 from engine.numerics.metrics import picture_metrics
@@ -46,10 +46,12 @@ def recipe_of(kind: str) -> Recipe:
 
 
 def batch_of(corpus: Corpus, rows: slice | NDArray[np.int64] = slice(None)) -> pa.Table:
+    places = np.arange(len(corpus))[rows]
     return pa.table(
         {
             schema.IMAGE_ID: np.array(corpus.ids)[rows],
             schema.EMBEDDING: schema.tensor_column(corpus.embeddings_ND[rows]),
+            schema.SOCIAL_TAGS: pa.array(corpus.social_tags).take(pa.array(places)),
         }
     )
 
@@ -92,9 +94,13 @@ def test_scores_are_float32_in_unit_range(
     scores_BV = scored(annotator, batch_of(held_out)).scores_BV
     assert scores_BV.shape == (len(held_out), len(material.vocabulary))
     assert scores_BV.dtype == np.float32
-    assert np.isfinite(scores_BV).all()
-    assert scores_BV.min() >= 0
-    assert scores_BV.max() <= 1
+    speaks_B = speaking(scores_BV)
+    assert np.isnan(scores_BV[~speaks_B]).all()
+    assert speaks_B.mean() > 0.8
+    assert speaks_B.all() or annotator.may_abstain
+    assert np.isfinite(scores_BV[speaks_B]).all()
+    assert scores_BV[speaks_B].min() >= 0
+    assert scores_BV[speaks_B].max() <= 1
     assert annotator.vocabulary_digest == material.vocabulary.digest
 
 
@@ -219,17 +225,32 @@ def test_it_beats_the_frequency_prior(
     word suits better without ever moving it past a more frequent one.
     """
     held_out = halves[1]
-    truth_NV = held_out.labels_NV.toarray() > 0
-    seen_V = truth_NV.any(axis=0)
+    rows_M = np.flatnonzero(speaking(scored(fitted(kind), batch_of(held_out)).scores_BV))
+    truth_MV = held_out.labels_NV[rows_M].toarray() > 0
+    seen_V = truth_MV.any(axis=0)
 
     def figures(name: str) -> tuple[float, float]:
-        scores_NV = scored(fitted(name), batch_of(held_out)).scores_BV
-        precision = average_precision_score(truth_NV[:, seen_V], scores_NV[:, seen_V])
-        return float(precision), picture_metrics(ranked_tags(scores_NV, 5), truth_NV).f1
+        scores_MV = scored(fitted(name), batch_of(held_out, rows_M)).scores_BV
+        precision = average_precision_score(truth_MV[:, seen_V], scores_MV[:, seen_V])
+        return float(precision), picture_metrics(ranked_tags(scores_MV, 5), truth_MV).f1
 
     (precision, f1), (prior_precision, prior_f1) = figures(kind), figures(YARDSTICK)
     assert precision > 1.5 * prior_precision
     assert f1 >= prior_f1
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind, method in REGISTRY.items() if method.annotator.may_abstain]
+)
+def test_without_what_it_needs_it_abstains(
+    kind: str, fitted: Fitted, halves: tuple[Corpus, Corpus]
+) -> None:
+    annotator = fitted(kind)
+    batch = batch_of(halves[1])
+    for name in set(annotator.reads) & set(schema.OPTIONAL):
+        nothing = pa.nulls(len(batch), schema.OPTIONAL[name])
+        batch = batch.set_column(batch.column_names.index(name), name, nothing)
+    assert not speaking(scored(annotator, batch).scores_BV).any()
 
 
 @KINDS

@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,85 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import schemathesis
 import tritonclient.http as triton
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from schemathesis import GenerationMode
 from schemathesis.errors import SchemathesisError
 
 from engine.bundle import load_bundle
 from engine.sample import SamplePicture
 from serve.client import AsyncClient, Client
-from tests.serving import free_port
+from tests.serving import Load, Server, await_replicas, chromium, retouch, start, stop
 
 JPEG = {"content-type": "image/jpeg"}
-
-
-@dataclass
-class Server:
-    """A running `tagloom serve`."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-    folder: Path
-    said: list[str] = field(default_factory=list)
-
-    def wait_for(self, text: str, seconds: float = 120) -> None:
-        until = time.monotonic() + seconds
-        while not any(text in line for line in self.said):
-            assert time.monotonic() < until, (text, self.said)
-            assert self.process.poll() is None, self.said
-            time.sleep(0.05)
-
-
-def start(folder: Path, *options: str) -> Server:
-    port = free_port()
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
-        "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
-    }
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jobs", "serve", "--bundle", str(folder)),
-            *("--port", str(port), *options),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
-    server = Server(process, f"http://127.0.0.1:{port}", folder)
-
-    def listen() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            server.said.extend(process.stdout)
-
-    threading.Thread(target=listen, daemon=True).start()
-    return server
-
-
-def stop(server: Server) -> None:
-    """However the test ended, nothing that it started goes on."""
-    if server.process.poll() is None:
-        children = psutil.Process(server.process.pid).children(recursive=True)
-        server.process.terminate()
-        try:
-            server.process.wait(60)
-        except subprocess.TimeoutExpired:
-            for process in (*children, psutil.Process(server.process.pid)):
-                if process.is_running():
-                    process.kill()
-            server.process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -203,17 +137,10 @@ def test_no_generated_request_makes_it_fail(server: Server) -> None:
     assert set(tried) >= {"/v1/annotate", "/v1/embed", "/v2/models/{model}/infer"}
 
 
-CHROMIUM_ARGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    assert executable, "no chromium on the PATH: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 @dataclass
@@ -336,57 +263,6 @@ def test_the_page_works_by_keyboard_and_names_its_controls(
     expect(page.locator(".card")).to_have_count(0)
 
 
-class Load:
-    """Requests from several threads until it ends, and how each was answered."""
-
-    def __init__(self, url: str, jpegs: list[bytes], clients: int) -> None:
-        self._url, self._jpegs = url, jpegs
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-        self.answers: list[tuple[float, float, int, str]] = []
-        """Begun, ended, status or 0, and the bundle or the error's code."""
-
-    def _run(self) -> None:
-        files = [("file", (f"{place}.jpg", jpeg)) for place, jpeg in enumerate(self._jpegs)]
-        with httpx2.Client(timeout=60) as http:
-            while not self._over.is_set():
-                begun = time.monotonic()
-                try:
-                    answer = http.post(f"{self._url}/v1/annotate", files=files)
-                    body = answer.json()
-                    told = body.get("bundle_id") or body["error"]["code"]
-                    self.answers.append((begun, time.monotonic(), answer.status_code, told))
-                except (httpx2.TransportError, ValueError) as error:
-                    self.answers.append((begun, time.monotonic(), 0, type(error).__name__))
-                    time.sleep(0.05)
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def replicas(url: str) -> set[str]:
-    text = httpx2.get(f"{url}/metrics", timeout=30).text
-    return {
-        line.partition('replica="')[2].partition('"')[0]
-        for line in text.splitlines()
-        if line.startswith("tagloom_queue_pictures")
-    }
-
-
-def await_replicas(url: str, count: int, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while len(replicas(url)) != count:
-        assert time.monotonic() < until, replicas(url)
-        time.sleep(0.3)
-
-
 def test_replicas_follow_the_load(server: Server, jpegs: list[bytes]) -> None:
     await_replicas(server.url, 1, 60)
     with Load(server.url, jpegs, clients=6) as load:
@@ -409,14 +285,6 @@ def test_a_bundle_is_swapped_without_a_lost_request(server: Server, jpegs: list[
     by_start = [bundle for _, _, _, bundle in sorted(load.answers)]
     assert by_start[0] == old.id
     assert by_start[-1] == new.id
-
-
-def retouch(folder: Path, note: str) -> None:
-    """Another bundle of the same files: its manifest says something more."""
-    manifest = load_bundle(folder).manifest.model_copy(update={"notes": (note,)})
-    content = {"id": manifest.id, **json.loads(manifest.model_dump_json())}
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def test_a_bundle_that_is_damaged_is_not_swapped_in(server: Server, jpegs: list[bytes]) -> None:

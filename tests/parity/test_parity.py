@@ -134,7 +134,7 @@ import sys
 from pathlib import Path
 from jobs.annotate import annotate
 from jobs.console import Console
-from jobs.runner import ray_session
+from jobs.session import ray_session
 with ray_session(int(sys.argv[1])):
     account = annotate(*sys.argv[2:5], 5, Console(quiet=True))
 print(account.rows, account.tagged)

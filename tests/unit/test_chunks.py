@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.chunks import rows_a_chunk
+from jobs.chunks import first_bounds, rows_a_chunk
 from jobs.source import MOST_PASSES
 from tests.inputs import column, inventory_of, rows_of, write_files, write_tar
 
@@ -19,6 +19,11 @@ def test_chunks_grow_with_the_job_and_stay_in_bounds() -> None:
     assert rows_a_chunk(20_000) == 312
     assert rows_a_chunk(1_000_000) == 1024
     assert rows_a_chunk(100_000_000) == 10_000
+
+
+def test_a_job_begins_with_small_chunks() -> None:
+    assert first_bounds(64) == []
+    assert first_bounds(1024) == [64, 128, 256, 512]
 
 
 FILES = st.lists(st.lists(st.integers(0, 60), max_size=8), min_size=1, max_size=4)
@@ -81,7 +86,7 @@ def test_a_long_listing_gives_each_line_once_in_order(tmp_path: Path) -> None:
     write_files(tmp_path, {"annotations.jsonl": lines})
     with patch("jobs.source.rows_a_chunk", lambda _: 300):
         inventory = inventory_of(tmp_path / "annotations.jsonl", tmp_path)
-    assert [chunk.rows for chunk in inventory.chunks] == [300] * 8 + [100]
+    assert [chunk.rows for chunk in inventory.chunks] == [64, 64, 128, 44, *[300] * 7, 100]
     rows = rows_of(inventory)
     assert column(rows, "image_id") == [f"{row}.jpg" for row in range(2500)]
     assert set(column(rows, "error")) == {"unreadable_uri"}

@@ -1,6 +1,7 @@
 """Backbones: one answer whatever computes it, the right weights in the right place, or an error."""
 
 import hashlib
+import json
 import urllib.error
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import torchvision
 from numpy.typing import NDArray
 
 from engine.embed import BACKBONES, Compute, backbone, class_head, load_embedder, resolve_compute
+from engine.embed.eager import half_type
+from engine.embed.export import export_graph
+from engine.embed.graphs import MICRO_BATCH
+from engine.embed.networks import SOURCES
 from engine.errors import BackboneError, ConfigError
 
 
@@ -45,7 +50,7 @@ def test_the_embedding_does_not_depend_on_what_computes_it() -> None:
     np.testing.assert_allclose(by_openvino, by_torch, atol=1e-4)
 
 
-@pytest.mark.parametrize("compute", ["torch", "openvino"])
+@pytest.mark.parametrize("compute", ["torch", "openvino", "onnxruntime"])
 def test_a_picture_does_not_depend_on_its_batch(compute: Compute) -> None:
     embedder = load_embedder(backbone("random"), compute)
     batch = pixels("random", 5)
@@ -67,7 +72,58 @@ def test_an_earlier_answer_is_not_overwritten_by_a_later_one() -> None:
     np.testing.assert_array_equal(first, before)
 
 
-@pytest.mark.parametrize("compute", ["torch", "openvino"])
+@pytest.mark.parametrize("compute", ["openvino", "openvino-bf16", "onnxruntime"])
+def test_a_graph_from_a_folder_is_the_network(
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = pixels("random", 9)
+    exact = load_embedder(backbone("random"), "torch")(batch)
+    export_graph(backbone("random"), compute, tmp_path)
+    # What is exported needs the weights no more.
+    monkeypatch.setitem(SOURCES, "random", None)
+    embedder = load_embedder(backbone("random"), compute, tmp_path)
+    np.testing.assert_allclose(
+        embedder(batch), exact, atol=0.02 if compute == "openvino-bf16" else 1e-4
+    )
+    for size in range(1, 2 * MICRO_BATCH[compute] + 1):
+        # To the bit: a picture's tags do not depend on whom it shares a batch with.
+        np.testing.assert_array_equal(embedder(batch[:size]), embedder(batch)[:size])
+
+
+def test_a_graph_is_the_same_to_the_byte_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        export_graph(backbone("random"), "openvino", tmp_path / name)
+    for file in sorted((tmp_path / "one").iterdir()):
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_the_stem_of_a_lite_stays_in_float32(tmp_path: Path) -> None:
+    name = "efficientnet-lite0"
+    batch = pixels(name, 4)
+    exact = load_embedder(backbone(name), "torch")(batch)
+    export_graph(backbone(name), "openvino-bf16", tmp_path)
+    found = load_embedder(backbone(name), "openvino-bf16", tmp_path)(batch)
+    assert found.shape == exact.shape
+    cosines = (exact * found).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() > 0.999
+    assert json.loads((tmp_path / "graph.json").read_text())["precisions"] == ["f32", "bf16"]
+
+
+def test_half_precision_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert half_type(has_gpu=False) is torch.bfloat16
+    assert half_type(has_gpu=True) is torch.float16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert half_type(has_gpu=True) is torch.bfloat16
+
+
+def test_int8_without_its_calibration_is_refused() -> None:
+    with pytest.raises(ConfigError, match="openvino-int8"):
+        load_embedder(backbone("random"), "openvino-int8")
+
+
+@pytest.mark.parametrize("compute", ["torch", "openvino", "onnxruntime", "torch-half"])
 def test_read_only_pixels_are_taken(compute: Compute) -> None:
     batch = pixels("random")
     batch.flags.writeable = False
@@ -109,6 +165,8 @@ def test_without_openvino_it_is_torch_or_an_error(monkeypatch: pytest.MonkeyPatc
     assert resolve_compute("auto", gpus=0) == "torch"
     with pytest.raises(ConfigError, match="pip install openvino"):
         resolve_compute("openvino", gpus=0)
+    with pytest.raises(ConfigError, match="pip install onnxruntime"):
+        resolve_compute("onnxruntime", gpus=0)
 
 
 def test_an_unknown_backbone_is_refused() -> None:
@@ -119,9 +177,9 @@ def test_an_unknown_backbone_is_refused() -> None:
 @pytest.fixture(scope="module")
 def reference() -> torch.nn.Module:
     """timm's own network, filled by order here and not by the engine."""
-    weights = backbone("efficientnet-lite0").weights
+    weights = SOURCES["efficientnet-lite0"].find()
     assert weights is not None
-    stored = torch.load(weights(), map_location="cpu", weights_only=True)
+    stored = torch.load(weights, map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
     own = [key for key in model.state_dict() if "num_batches_tracked" not in key]
     theirs = [key for key in stored if "num_batches_tracked" not in key]

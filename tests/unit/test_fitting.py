@@ -13,7 +13,7 @@ from engine.bundle import Bundle, load_bundle, new_bundle
 from engine.config import FitConfig, load_config
 from engine.corpus import Corpus, split_rows
 from engine.cut import TopK
-from engine.errors import CorpusError
+from engine.errors import ConfigError, CorpusError
 from engine.fitting import Material, fit_bundle, score_corpus
 from engine.group import Solo
 from engine.plan import annotation_plan
@@ -220,6 +220,81 @@ def test_two_pictures_are_enough_and_one_is_not(material: Material, tmp_path: Pa
     with pytest.raises(CorpusError, match="at least two"):
         fit(tmp_path / "one", one, config)
     assert not (tmp_path / "one").exists()
+
+
+def with_social(batch: pa.Table, words: list[list[str] | None]) -> pa.Table:
+    kind = schema.OPTIONAL[schema.SOCIAL_TAGS]
+    return batch.append_column(schema.SOCIAL_TAGS, pa.array(words, kind))
+
+
+SOCIAL = [*SETTINGS, 'annotators={base={kind="linear"},social={kind="social"}}']
+NO_SOCIAL = [*SETTINGS, 'annotators={base={kind="linear"}}']
+
+
+@pytest.mark.parametrize("top_k", [5, "auto"])
+def test_social_tags_mend_what_the_picture_shows_and_are_not_missed(
+    material: Material, pictures: list[SamplePicture], tmp_path: Path, top_k: TopK
+) -> None:
+    """With them the tags are better; without them as if nothing of the kind had been learned."""
+    _, held_out = split_rows(material.corpus.ids, 0.3, seed=9)
+    unseen = set(held_out.tolist())
+    seen = np.array([row for row in range(len(material.corpus)) if row not in unseen])
+    learned = replace(material, corpus=material.corpus.subset(seen))
+    made = fit(tmp_path / "social", learned, load_config(None, SOCIAL))
+    plain = fit(tmp_path / "plain", learned, load_config(None, NO_SOCIAL))
+    shown = [pictures[row] for row in held_out]
+    batch = batch_of(shown)
+    without, silent = annotated(plain, batch, top_k), annotated(made, batch, top_k)
+    for one, other in zip(without.to_pylist(), silent.to_pylist(), strict=True):
+        assert [tag["tag"] for tag in one[schema.TAGS]] == [
+            tag["tag"] for tag in other[schema.TAGS]
+        ]
+        assert [tag["score"] for tag in one[schema.TAGS]] == pytest.approx(
+            [tag["score"] for tag in other[schema.TAGS]], abs=1e-6
+        )
+    words = [list(picture.social_tags) for picture in shown]
+    informed = annotated(made, with_social(batch, words), top_k)
+    before, after = (picture_f1(shown, table) for table in (silent, informed))
+    assert after > before + 0.1
+    assert informed.column(schema.SOCIAL_TAGS).to_pylist() == words
+
+
+def picture_f1(shown: list[SamplePicture], table: pa.Table) -> float:
+    given = [{one["tag"] for one in row} for row in table.column(schema.TAGS).to_pylist()]
+    right = sum(len(tags & set(p.tags)) for p, tags in zip(shown, given, strict=True))
+    return 2 * right / (sum(map(len, given)) + sum(len(p.tags) for p in shown))
+
+
+def test_a_fit_tells_how_many_pictures_social_tags_were_measured_on(
+    material: Material, tmp_path: Path
+) -> None:
+    config = load_config(None, SOCIAL)
+    manifest = fit(tmp_path / "some", material, config).manifest
+    assert any(note.startswith("'social' has what it needs for ") for note in manifest.notes)
+    assert manifest.metrics["social"]["f1@5"] > 0.1
+    _, held_out = split_rows(material.corpus.ids, config.validation, config.seed)
+    unsaid = set(held_out.tolist())
+    social = material.corpus.social_tags
+    assert social is not None
+    corpus = replace(
+        material.corpus,
+        social_tags=tuple(() if n in unsaid else words for n, words in enumerate(social)),
+    )
+    other = fit(tmp_path / "none", replace(material, corpus=corpus), config).manifest
+    assert "'social' has what it needs for 0 of the 28 validation" in " ".join(other.notes)
+    assert "social" not in other.metrics
+    assert manifest.fingerprints["corpus"] != other.fingerprints["corpus"]
+
+
+def test_social_tags_are_not_learned_from_a_corpus_without_any(
+    material: Material, tmp_path: Path
+) -> None:
+    corpus = replace(material.corpus, social_tags=None)
+    with pytest.raises(ConfigError, match="`social_tags`, but no picture of the corpus"):
+        fit(tmp_path / "x", replace(material, corpus=corpus), load_config(None, SOCIAL))
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(ConfigError, match="abstain from pictures without social tags"):
+        load_config(None, ['annotators={social={kind="social"}}'])
 
 
 def test_without_thumbnails_there_are_none(material: Material, tmp_path: Path) -> None:

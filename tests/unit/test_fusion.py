@@ -134,6 +134,70 @@ def test_a_missing_annotator_leaves_its_share_to_the_others() -> None:
     np.testing.assert_allclose(whole({"c": third_NV}), third_NV, rtol=1e-4, atol=2e-6)
 
 
+def abstaining(scores_NV: Scores, rows: NDArray[np.bool_]) -> Scores:
+    return np.where(rows[:, None], np.float32(np.nan), scores_NV)
+
+
+def test_one_that_abstains_leaves_its_share_to_the_others_for_that_picture() -> None:
+    truth_NV, _ = problem()
+    other_NV, third_NV = muddled(truth_NV, 1, 1), muddled(truth_NV, 1, 2)
+    maps = {"a": Calibration(0.8, 0.1), "b": Calibration(1.2, -0.3), "c": Calibration(2.0, 0.5)}
+    fusion = Fusion({"a": 0.3, "b": 0.2, "c": 0.5}, maps, Calibration(), np.full(12, 0.7, "f4"))
+    silent_N = np.arange(200) % 3 == 0
+    scores = {"a": truth_NV, "b": other_NV, "c": abstaining(third_NV, silent_N)}
+    parts = fusion.parts(scores)
+    found_NV = fusion(scores)
+    assert found_NV.dtype == np.float32
+    assert not parts["c"][silent_N].any()
+    without_NV = fusion({"a": truth_NV, "b": other_NV})
+    whole_NV = fusion({"a": truth_NV, "b": other_NV, "c": third_NV})
+    np.testing.assert_array_equal(found_NV[silent_N], without_NV[silent_N])
+    np.testing.assert_array_equal(found_NV[~silent_N], whole_NV[~silent_N])
+    expected_NV = (0.6 * maps["a"](truth_NV) + 0.4 * maps["b"](other_NV))[silent_N]
+    np.testing.assert_allclose(sum(parts.values())[silent_N], expected_NV, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lift", [0.0, 0.3])
+@pytest.mark.parametrize("silent", [0.0, 0.4, 1.0])
+def test_one_that_may_abstain_changes_nothing_where_it_does(lift: float, silent: float) -> None:
+    truth_NV, labels_NV = problem(300)
+    others = {"a": muddled(truth_NV, 2, 1), "b": muddled(truth_NV, 3, 2)}
+    silent_N = np.arange(300) < silent * 300
+    scores = {**others, "c": abstaining(muddled(truth_NV, 0.5, 3), silent_N)}
+    without = Fusion.learn(others, labels_NV, 0, lift)
+    fusion = Fusion.learn(scores, labels_NV, 0, lift, optional={"c"})
+    assert list(fusion.weights) == ["a", "b", "c"]
+    assert sum(fusion.weights.values()) == pytest.approx(1)
+    nothing_NV = abstaining(truth_NV, np.ones(300, dtype=np.bool_))
+    np.testing.assert_allclose(
+        fusion({**others, "c": nothing_NV}), without(others), rtol=1e-5, atol=1e-7
+    )
+    informed_N = fusion.informed(fusion.parts(scores))
+    np.testing.assert_array_equal(informed_N, ~silent_N)
+    if silent == 1:
+        assert fusion.weights["c"] == pytest.approx(1 / 3)
+        assert fusion.final_informed is None
+        return
+    # Where it speaks it is the best of the three, and the blend is better and calibrated.
+    assert fusion.weights["c"] > 1 / 3
+    carried = labels_NV.toarray()[informed_N].ravel() > 0
+    found, before = (s[informed_N].ravel() for s in (fusion(scores), without(others)))
+    assert log_loss(carried, found) < 0.95 * log_loss(carried, before)
+    assert calibration_error(found, carried) < 0.03
+
+
+def test_weights_are_shared_out_among_those_awake() -> None:
+    """Two that are never awake together have, each with the third, the weight of that pair."""
+    truth_NV, labels_NV = problem(400)
+    is_first_N = np.arange(400) < 200
+    scores = {"base": muddled(truth_NV, 3, 1), "good": truth_NV, "bad": muddled(truth_NV, 8, 2)}
+    scores["good"] = abstaining(scores["good"], ~is_first_N)
+    scores["bad"] = abstaining(scores["bad"], is_first_N)
+    weights = exponentiated_gradient(scores, labels_NV, seed=0)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert weights["good"] > weights["base"] > weights["bad"]
+
+
 def test_a_lift_moves_rare_tags_up_and_keeps_each_tags_own_order(tmp_path: Path) -> None:
     truth_NV, labels_NV = problem(400)
     rarity_V = np.geomspace(1, 0.05, truth_NV.shape[1]).astype(np.float32)
@@ -168,6 +232,11 @@ def test_save_and_load_is_the_identity(tmp_path: Path) -> None:
     fusion = Fusion.learn({"a": truth_NV, "b": muddled(truth_NV, 1, 1)}, labels_NV, seed=0)
     fusion.save(tmp_path / "fusion.json")
     assert Fusion.load(tmp_path / "fusion.json") == fusion
+    some = Fusion.learn({"a": truth_NV, "b": truth_NV}, labels_NV, seed=0, optional={"b"})
+    assert some.optional == ("b",)
+    assert some.final_informed is not None
+    some.save(tmp_path / "fusion.json")
+    assert Fusion.load(tmp_path / "fusion.json") == some
 
 
 @pytest.mark.parametrize("text", ["{}", '{"weights": {}, "calibrations": {"a": {"x": 1}}}'])

@@ -13,15 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from engine.image import (
-    DecodeLimits,
-    Geometry,
-    ImageError,
-    ImageErrorCode,
-    decode,
-    fit_to,
-    thumbnail,
-)
+from engine.image import DecodeLimits, ImageError, ImageErrorCode, decode
 
 LIMITS = DecodeLimits(max_pixels=4_000_000)
 BOUNDED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
@@ -406,71 +398,3 @@ def test_an_error_crosses_a_process_border_whole() -> None:
     error = ImageError(ImageErrorCode.CORRUPT, "a reason")
     there = pickle.loads(pickle.dumps(error))
     assert (there.code, there.reason, str(there)) == (error.code, "a reason", "corrupt: a reason")
-
-
-@given(
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    size=st.integers(1, 32),
-    margin=st.integers(0, 8),
-)
-@BOUNDED
-def test_crop_is_resizing_the_short_side_then_cutting(
-    height: int, width: int, size: int, margin: int
-) -> None:
-    # Low contrast: where bicubic overshoots, Pillow clips between its two passes, whose order
-    # depends on the box.
-    noise = np.random.default_rng(height * 100 + width).integers(80, 176, (height, width, 3))
-    image = Image.fromarray(noise.astype(np.uint8))
-    resize_to = size + margin
-    short = min(width, height)
-    new_width, new_height = width * resize_to // short, height * resize_to // short
-    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
-    reference = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
-    expected = np.asarray(reference.crop((left, top, left + size, top + size)))
-    pixels = fit_to(np.asarray(image), Geometry("crop", size, resize_to))
-    assert pixels.shape == (size, size, 3)
-    assert np.abs(pixels.astype(int) - expected).max() <= 1
-
-
-def test_squash_is_pillows_antialiased_bicubic() -> None:
-    expected = np.asarray(PICTURE.resize((24, 24), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(fit_to(SCENE, Geometry("squash", 24)), expected)
-    stripes = np.tile(np.array([0, 255], np.uint8), 500)[None, :, None].repeat(64, 0).repeat(3, 2)
-    assert np.abs(fit_to(stripes, Geometry("squash", 20)).astype(int) - 127).max() <= 3
-
-
-@pytest.mark.parametrize("mode", ["squash", "crop"])
-@pytest.mark.parametrize("shape", [(200_000, 1, 3), (1, 200_000, 3), (1, 1, 3)])
-def test_a_strip_takes_no_more_room_than_it_has(
-    mode: Any, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resize = Image.Image.resize
-    made: list[tuple[int, int]] = []
-
-    def watched(self: Image.Image, size: tuple[int, int], *args: Any, **named: Any) -> Image.Image:
-        made.append(size)
-        return resize(self, size, *args, **named)
-
-    monkeypatch.setattr(Image.Image, "resize", watched)
-    pixels = fit_to(np.full(shape, 77, np.uint8), Geometry(mode, 224, 256))
-    assert (pixels == 77).all()
-    assert pixels.shape == (224, 224, 3)
-    assert made == [(224, 224)]
-
-
-@pytest.mark.parametrize(("size", "resize_to"), [(0, 0), (224, 223)])
-def test_an_impossible_geometry_is_refused(size: int, resize_to: int) -> None:
-    with pytest.raises(ValueError, match="must be at least"):
-        Geometry("crop", size, resize_to)
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"), [((48, 64), (48, 64)), ((64, 48), (64, 48)), ((5000, 1), (64, 1))]
-)
-def test_a_thumbnail_has_its_longer_side(shape: tuple[int, int], expected: tuple[int, int]) -> None:
-    data = thumbnail(np.full((*shape, 3), 90, np.uint8), 64)
-    pixels = decode(data, LIMITS)
-    assert data.startswith(b"\xff\xd8\xff")
-    assert pixels.shape == (*expected, 3)
-    assert np.abs(pixels.astype(int) - 90).max() <= 2

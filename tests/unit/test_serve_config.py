@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from engine.errors import ConfigError
+from serve.app import build
 from serve.config import Settings, load_settings, read_keys
-from serve.local import run
+from serve.local import APP, run
 
-K8S = Path(__file__).parents[2] / "k8s"
+TOP = Path(__file__).parents[2]
 
 
 def test_assignments_of_the_command_line_reach_their_parts() -> None:
@@ -45,6 +46,19 @@ def test_serve_run_can_pass_lists_as_text() -> None:
         Settings.model_validate({"bundle": "b", "unknown": 1})
 
 
+def test_serve_run_can_pass_names_of_parts() -> None:
+    settings = Settings.model_validate(
+        {"bundle": "b", "ingress.max_replicas": "2", "annotators.cca-knn.gpus": "0.5", "queue": "9"}
+    )
+    assert settings.ingress.max_replicas == 2
+    assert settings.scaling("score-cca-knn").gpus == 0.5
+    assert settings.queue == 9
+    with pytest.raises(ValidationError, match=r"ingress\.replicas"):
+        Settings.model_validate({"bundle": "b", "ingress.replicas": "2"})
+    with pytest.raises(ConfigError, match="is a value, not a section"):
+        Settings.model_validate({"bundle": "b", "queue": "9", "queue.most": "2"})
+
+
 def test_keys_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# ours\none # of Ann\n\ntwo\n")
@@ -70,16 +84,26 @@ def test_other_machines_are_let_in_with_keys_alone(
 
 def configs() -> list[dict[str, Any]]:
     """Every Serve configuration in the repository."""
-    service = yaml.safe_load((K8S / "rayservice.yaml").read_text(encoding="utf-8"))
-    return [yaml.safe_load(service["spec"]["serveConfigV2"])]
+    service = yaml.safe_load((TOP / "k8s" / "rayservice.yaml").read_text(encoding="utf-8"))
+    alone = (TOP / "serve" / "serve-config.yaml").read_text(encoding="utf-8")
+    return [yaml.safe_load(service["spec"]["serveConfigV2"]), yaml.safe_load(alone)]
 
 
-def test_the_service_on_kubernetes_builds(bundle_folder: Path) -> None:
-    from serve.app import build
+@pytest.mark.parametrize("config", configs(), ids=["kubernetes", "alone"])
+def test_the_configurations_build(config: dict[str, Any], bundle_folder: Path) -> None:
+    parsed = ServeDeploySchema.model_validate(config)
+    (application,) = parsed.applications
+    assert application.name == APP
+    assert application.import_path == "serve.app:build"
+    # Nobody but the machine itself is let in without a key.
+    assert parsed.http_options.host == "127.0.0.1" or application.args["key_file"]
+    settings = Settings.model_validate({**application.args, "bundle": str(bundle_folder)})
+    assert build(settings)
 
-    for config in configs():
-        for application in ServeDeploySchema.model_validate(config).applications:
-            assert application.import_path == "serve.app:build"
-            assert application.args["key_file"]
-            settings = Settings.model_validate({**application.args, "bundle": str(bundle_folder)})
-            assert build(settings)
+
+def test_the_configurations_mean_the_same() -> None:
+    (kubernetes,), (alone,) = (config["applications"] for config in configs())
+    args = [one.pop("args") for one in (kubernetes, alone)]
+    assert kubernetes == alone
+    for name in ("bundle", "topology"):
+        assert args[0][name] == args[1][name]

@@ -10,6 +10,7 @@ import pytest
 from jobs.chunks import Chunk
 from jobs.sink import Receipt, finished_parts, part_name, write_part
 from jobs.store import Store
+from jobs.work import Work
 
 CHUNK = Chunk("00000-00001", "parquet", "/x.parquet", 0, 3)
 TABLE = pa.table({"image_id": ["a", "b", "c"], "error": ["empty", None, "empty"]})
@@ -39,6 +40,8 @@ def test_a_part_holds_the_rows(store: Store) -> None:
 
 
 def test_a_receipt_survives_its_way_to_the_driver() -> None:
-    receipt = Receipt(CHUNK.name, 3, {"empty": 1, "truncated": 1})
+    works = (Work("a", 3, 1.5, 2.5, {"embed": 0.5}), Work("b", 3, 2.5, 3.0, {}))
+    receipt = Receipt(CHUNK.name, 3, {"empty": 1, "truncated": 1}, works)
     (row,) = receipt.to_table().to_pylist()
-    assert Receipt.from_row(row) == receipt
+    found = Receipt.from_row(row)
+    assert (found, found.works) == (receipt, works)

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.errors import CorpusError
+from jobs.chunks import Inventory
 from jobs.source import take_inventory
 from jobs.store import Store
 from tests.inputs import PICTURES, column, inventory_of, rows_of, write_files, write_tar
@@ -100,6 +102,25 @@ def test_parquet_with_pictures_in_every_way(tmp_path: Path, form: str) -> None:
         assert column(rows, "image_path") == names
 
 
+@pytest.mark.parametrize("is_corpus", [True, False])
+def test_social_tags_are_lists_of_strings_or_not_there(tmp_path: Path, is_corpus: bool) -> None:
+    def inventory(words: pa.Array) -> Inventory:
+        table = pa.table({"bytes": [b"1"], "tags": [["sea"]], "social_tags": words})
+        pq.write_table(table, tmp_path / "x.parquet")
+        return inventory_of(tmp_path / "x.parquet", tmp_path, is_corpus)
+
+    for fine in (
+        pa.nulls(1),
+        pa.array([[]]),
+        pa.array([["a"]]),
+        pa.array([["a"]], pa.large_list(pa.large_string())),
+    ):
+        assert column(rows_of(inventory(fine)), "social_tags") == fine.to_pylist()
+    for wrong in (pa.array(["a, b"]), pa.array([[1]])):
+        with pytest.raises(CorpusError, match=r"x\.parquet: `social_tags` is of type .*a list of"):
+            inventory(wrong)
+
+
 def test_ids_of_rows_that_bring_none_tell_file_and_row(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / "in" / folder).mkdir(parents=True)
@@ -147,7 +168,11 @@ def test_tars_with_their_tags(tmp_path: Path) -> None:
     write_tar(tmp_path / "in" / "b.tar", {"x/2.jpg": b"2", "x/2.txt": b"sky|sea"})
     write_tar(
         tmp_path / "in" / "a.tar",
-        {"x/0.png": b"0", "x/0.json": b'{"tags": ["dog"]}', "x/1.json": b'{"w": 1}'},
+        {
+            "x/0.png": b"0",
+            "x/0.json": b'{"tags": ["dog"], "social_tags": ["rex"]}',
+            "x/1.json": b'{"w": 1}',
+        },
     )
     inventory = inventory_of(tmp_path / "in", tmp_path, is_corpus=True)
     rows = rows_of(inventory)
@@ -156,6 +181,7 @@ def test_tars_with_their_tags(tmp_path: Path) -> None:
     assert column(rows, "bytes") == [b"0", None, b"2"]
     assert column(rows, "error") == [None, "empty", None]
     assert column(rows, "input_tags") == [["dog"], None, ["sky", "sea"]]
+    assert column(rows, "social_tags") == [["rex"], None, None]
     assert rows[1]["json"] == '{"w": 1}'
 
 

@@ -1,12 +1,14 @@
 """The fold of stages over a batch: which rows and columns come out, and which wiring is refused."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from engine import schema
 from engine.errors import SchemaError
-from engine.stage import Plan, Resources, Stage
+from engine.stage import FOLDING, Plan, Resources, Stage, Workers
 
 PAIR = schema.tensor_type(np.float32, (2,))
 CPU, GPU = Resources(), Resources(gpus=1)
@@ -65,6 +67,53 @@ def batch_of(contents: list[bytes]) -> pa.Table:
             "caption": pa.array([f"c{row}" for row in range(len(contents))], pa.string()),
         }
     )
+
+
+def counted(batch: pa.Table) -> pa.Table:
+    words = batch.column(schema.SOCIAL_TAGS)
+    assert words.type == pa.list_(pa.string())
+    return pa.table(
+        {
+            "total": pa.array(
+                [None if w is None else len(w) for w in words.to_pylist()], pa.float32()
+            )
+        }
+    )
+
+
+SOCIAL = Plan(
+    (Stage("count", lambda: counted, (schema.SOCIAL_TAGS,), (pa.field("total", pa.float32()),)),),
+    ("total",),
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (None, [None, None]),
+        (pa.nulls(2), [None, None]),
+        (pa.array([[], None]), [0, None]),
+        (pa.array([["a"], ["b", "c"]], pa.large_list(pa.large_string())), [1, 2]),
+    ],
+)
+def test_what_a_caller_may_give_is_null_where_it_was_not(
+    column: pa.Array | None, found: list[float | None]
+) -> None:
+    batch = pa.table({schema.IMAGE_ID: ["x", "y"]})
+    SOCIAL.check({schema.IMAGE_ID})
+    if column is not None:
+        batch = batch.append_column(schema.SOCIAL_TAGS, column)
+    out = SOCIAL.workers()(batch)
+    assert out.column("total").to_pylist() == found
+    # The caller's own column rides along as it came, and none is made up.
+    assert (schema.SOCIAL_TAGS in out.column_names) == (column is not None)
+    assert column is None or out.column(schema.SOCIAL_TAGS).type == column.type
+
+
+def test_what_a_caller_may_give_must_be_of_its_type() -> None:
+    batch = pa.table({schema.IMAGE_ID: ["x"], schema.SOCIAL_TAGS: ["sea, sky"]})
+    with pytest.raises(SchemaError, match=r"reads `social_tags` as list.* of type string"):
+        SOCIAL.workers()(batch)
 
 
 MIXED = [b"bad", b"a", b"bad", b"abc", b"ab", b"bad"]
@@ -191,6 +240,38 @@ def test_a_plan_toward_some_columns_leaves_out_the_stages_they_do_not_need() -> 
     assert embedding.stamps == plan.stamps
     with pytest.raises(SchemaError, match="no stage writes"):
         plan.toward((schema.EMBEDDING, "depth"))
+
+
+class InParts:
+    """Does as `lengths`, and says that all its time went into two parts of its own."""
+
+    def __init__(self) -> None:
+        self.seconds: Mapping[str, float] = {}
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        self.seconds = {"decode": 2.0, "resize": self.seconds.get("resize", 0.0) + 1.0}
+        return lengths(batch)
+
+
+def test_workers_count_the_seconds_of_every_stage() -> None:
+    workers = three_stages(CPU, CPU).workers()
+    assert workers.seconds == {}
+    workers(batch_of(MIXED))
+    once = workers.seconds
+    assert set(once) == {"decode", "embed", "sum", FOLDING}
+    assert min(once.values()) > 0
+    workers(batch_of(MIXED))
+    assert all(workers.seconds[name] > once[name] for name in once)
+
+
+def test_a_worker_that_tells_its_parts_is_listed_by_them() -> None:
+    plan = three_stages(CPU, CPU)
+    decode = Stage("decode", InParts, plan.stages[0].reads, plan.stages[0].writes)
+    workers: Workers = Plan((decode, *plan.stages[1:]), plan.keeps).workers()
+    workers(batch_of(MIXED))
+    workers(batch_of(MIXED))
+    assert set(workers.seconds) == {"decode", "resize", "embed", "sum", FOLDING}
+    assert (workers.seconds["decode"], workers.seconds["resize"]) == (2.0, 2.0)
 
 
 def test_good_wiring_passes() -> None:

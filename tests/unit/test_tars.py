@@ -53,9 +53,9 @@ def test_each_sample_can_be_read_from_its_own_start(tmp_path: Path, kind: int) -
 def test_tags_from_json_from_text_and_from_captions(tmp_path: Path) -> None:
     members = [
         ("1.jpg", b"p1"),
-        ("1.json", b'{"tags": ["sky", "sea"], "w": 3}'),
+        ("1.json", b'{"tags": ["sky", "sea"], "social_tags": ["fun"]}'),
         ("2.PNG", b"p2"),
-        ("2.json", b'{"tags": "dog|cat"}'),
+        ("2.json", b'{"tags": "dog|cat", "social_tags": "me;rex"}'),
         ("3.jpg", b"p3"),
         ("3.txt", b"hot dog\nbun\n"),
         ("4.jpg", b"p4"),
@@ -84,7 +84,8 @@ def test_tags_from_json_from_text_and_from_captions(tmp_path: Path) -> None:
         [],
         ["big", "dog", "grass"],
     ]
-    assert samples[0]["json"] == '{"tags": ["sky", "sea"], "w": 3}'
+    assert samples[0]["json"] == '{"tags": ["sky", "sea"], "social_tags": ["fun"]}'
+    assert [sample.get("social_tags") for sample in samples[:3]] == [["fun"], ["me", "rex"], None]
 
 
 def test_folders_hidden_files_and_masks_are_no_pictures(tmp_path: Path) -> None:

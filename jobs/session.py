@@ -1,0 +1,65 @@
+"""Ray for the length of a job: a cluster that is joined, or Ray on this machine alone."""
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
+
+import ray
+
+from engine.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ray_session(cpus: int | None = None) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, or start Ray here; stop what was started.
+
+    A Ray that this process is connected to already is used and left as it is.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray Data's own actors make Ray's core write an error line about restarts that cannot fail.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        except ConnectionError as error:
+            raise ConfigError(
+                f"RAY_ADDRESS is '{address}', but no Ray cluster answers there ({error}); start "
+                "it, correct the address (with RAY_AUTH_MODE=token where it asks for a token), or "
+                "unset RAY_ADDRESS to run on this machine alone"
+            ) from error
+    else:
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=512 * 1024**2,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def running(preparing: AbstractContextManager[T]) -> Iterator[T]:
+    """A `ray_session`, entered while a thread enters `preparing`; gives what that gives.
+
+    Ray takes seconds to start, most of which it waits.
+    """
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        prepared = pool.submit(stack.enter_context, preparing)
+        with ray_session():
+            yield prepared.result()
