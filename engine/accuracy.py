@@ -85,7 +85,7 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
     tried: list[Deviation] = []
     with tempfile.TemporaryDirectory() as scratch:
         for compute in computes:
-            graph = _exported(Path(scratch), config, compute, pixels["full"])
+            graph = _exported(Path(scratch), config, compute, pixels["reference"])
             embedder = load_embedder(backbone(asked.backbone), compute, graph, threads)
             for way in _pixel_ways(config, pixels):
                 found_BD = embedder(pixels[way])
@@ -105,17 +105,17 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
     raise AssertionError("the last way is always taken")
 
 
-_ALL_PIXELS: tuple[Pixels, ...] = ("scaled", "full", "reference")
+_ALL_PIXELS: tuple[Pixels, ...] = ("vectorised", "scaled", "reference")
 
 
 def _pixel_ways(config: FitConfig, pixels: dict[Pixels, NDArray[np.uint8]]) -> tuple[Pixels, ...]:
     """The kinds of pixels that may be taken, fastest first."""
     if config.embed.pixels != "auto":
         return tuple(dict.fromkeys((config.embed.pixels, "reference")))
-    if np.array_equal(pixels["scaled"], pixels["full"]):
+    if np.array_equal(pixels["scaled"], pixels["reference"]):
         # No picture of the sample is large enough to tell what scaling would cost.
-        return ("full", "reference")
-    return _ALL_PIXELS
+        return ("reference",)
+    return ("scaled", "reference")
 
 
 def _is_near(deviation: Deviation, config: FitConfig) -> bool:

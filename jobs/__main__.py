@@ -124,7 +124,13 @@ def annotate(
 
 
 def _annotating(
-    source: str, bundle: str, output: str, top_k: str, console: Console, compute: str | None
+    source: str,
+    bundle: str,
+    output: str,
+    top_k: str,
+    console: Console,
+    compute: str | None,
+    pictures: int | None = None,
 ) -> "AbstractContextManager[Prepared]":
     from jobs.session import running
 
@@ -134,7 +140,8 @@ def _annotating(
         from engine.cut import parse_top_k
         from jobs.annotate import preparing
 
-        with preparing(source, bundle, output, parse_top_k(top_k), console, compute) as job:
+        chosen = parse_top_k(top_k)
+        with preparing(source, bundle, output, chosen, console, compute, pictures) as job:
             yield job
 
     return running(preparing())
@@ -174,13 +181,13 @@ def profile(
     diary = Diary(began, keeps=True)
     with (
         scratch_beside(Path("annotated")) as work,
-        _annotating(input_, bundle, f"{work}/out", "5", console, compute) as job,
+        _annotating(input_, bundle, f"{work}/out", "5", console, compute, pictures) as job,
     ):
         from jobs.profile import show, summary
         from jobs.runner import RunSettings
 
         settings = RunSettings(workers=workers)
-        account = job.run(settings=settings, pictures=pictures, diary=diary)
+        account = job.run(settings=settings, diary=diary)
     found = summary(diary, account.rows)
     show(found, console)
     if as_json:

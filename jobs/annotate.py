@@ -1,9 +1,12 @@
 """`tagloom annotate`: pictures and a bundle in, their tags as Parquet out, every row accounted."""
 
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +21,9 @@ from engine.errors import ConfigError, CorpusError
 from engine.plan import annotation_plan
 from engine.stage import Plan
 from jobs.beside import listing
-from jobs.chunks import Inventory
+from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
-from jobs.runner import RunSettings, run_plan
+from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
 from jobs.sink import Receipt, finished_parts
 from jobs.source import SCRATCH
@@ -108,48 +111,48 @@ def annotate(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job whose bundle and output were looked at, and whose input is being listed."""
+    """A job that Ray may begin with.
 
-    source: str
+    Attributes:
+        tally: what an earlier run did.
+        early: a part that is being made while Ray starts.
+        listed: Unix time at which the input was listed.
+    """
+
     bundle: Bundle
     plan: Plan
     store: Store
-    top_k: TopK
-    compute: Compute | None
     console: Console
-    earlier: Job | None
-    listed: Callable[[], Inventory]
+    job: Job
+    inventory: Inventory
+    tally: "_Tally"
+    early: Future[Receipt] | None
+    listed: float
     started: float
 
     def run(
         self,
         max_failed: float = 1.0,
         settings: RunSettings | None = None,
-        pictures: int | None = None,
         diary: Diary | None = None,
     ) -> Account:
         """Annotate; see `annotate`.
 
         Args:
-            pictures: only so many of the first, rounded up to whole chunks; None: all.
             diary: gets what the job's time went into.
         """
         settings, diary = settings or RunSettings(), diary or Diary()
+        diary.mark("listing, while Ray starts", self.listed)
         diary.mark("starting Ray")
-        with self.console.waiting("listing the pictures"):
-            inventory = self.listed().first(pictures)
-        tally = self._begin(inventory)
+        tally, rows = self.tally, self.inventory.rows
         done_before = tally.rows
-        diary.mark("listing")
-        with self.console.progress("annotating", inventory.rows) as advance:
+        with self.console.progress("annotating", rows) as advance:
             advance(done_before)
-            limit = self.bundle.manifest.limits.max_bytes
-            skip = frozenset(tally.parts)
-            for receipt in run_plan(self.plan, inventory, skip, self.store, settings, limit):
+            for receipt in self._receipts(settings):
                 tally.add(receipt)
-                if tally.failed > max_failed * inventory.rows:
+                if tally.failed > max_failed * rows:
                     raise CorpusError(
-                        f"{self.source}: {tally.failed:,} of {inventory.rows:,} pictures failed, "
+                        f"{self.job.input}: {tally.failed:,} of {rows:,} pictures failed, "
                         f"more than --max-failed {max_failed} allows; the parts written so far "
                         f"are in {self.store.url}, and the same command with a higher limit goes "
                         "on from them"
@@ -157,18 +160,18 @@ class Prepared:
                 advance(receipt.rows)
                 diary.add(receipt.works)
         self.store.remove(SCRATCH)
-        assert tally.rows == inventory.rows, (tally.rows, inventory.rows)
+        assert tally.rows == rows, (tally.rows, rows)
         seconds = time.monotonic() - self.started
         account = Account(
             rows=tally.rows,
             tagged=tally.rows - tally.failed,
             failed=tally.failed,
             errors=dict(sorted(tally.errors.items())),
-            ignored_files=inventory.ignored,
+            ignored_files=self.inventory.ignored,
             parts=len(tally.parts),
             bundle_id=self.bundle.id,
-            input=self.source,
-            top_k=self.top_k,
+            input=self.job.input,
+            top_k=self.job.top_k,
             seconds=round(seconds, 2),
             pictures_per_second=round((tally.rows - done_before) / seconds, 2),
         )
@@ -176,27 +179,24 @@ class Prepared:
         diary.mark("closing")
         return account
 
-    def _begin(self, inventory: Inventory) -> "_Tally":
-        """Write down which job this is, and find what an earlier run of it did."""
-        job = Job(
-            input=self.source,
-            fingerprint=inventory.fingerprint,
-            rows=inventory.rows,
-            bundle=str(self.bundle.folder),
-            bundle_id=self.bundle.id,
-            top_k=self.top_k,
-            compute=self.compute,
-        )
-        _check_same(self.store, self.earlier, job)
-        self.store.write(JOB, job.model_dump_json(indent=1).encode())
-        self.store.sweep()
-        tally = _Tally()
-        for receipt in finished_parts(self.store):
-            tally.add(receipt)
-        if tally.parts:
-            total = len(inventory.chunks)
-            self.console.say(f"going on: {len(tally.parts)} of {total} parts are there")
-        return tally
+    def _receipts(self, settings: RunSettings) -> Iterator[Receipt]:
+        """Of all the parts that are still to be made, the early one among them."""
+        limit = self.bundle.manifest.limits.max_bytes
+        done = frozenset(self.tally.parts)
+        early = next(_undone(self.inventory, done)) if self.early else None
+        skip = done | {early.name} if early else done
+        for receipt in run_plan(self.plan, self.inventory, skip, self.store, settings, limit):
+            if early and self.early and self.early.done() and not self.early.exception():
+                yield self.early.result()
+                early = None
+            yield receipt
+        if early and self.early:
+            try:
+                yield self.early.result()
+            except BrokenProcessPool:
+                # Its process was killed; Ray makes the part as well.
+                rest = frozenset(chunk.name for chunk in self.inventory.chunks) - {early.name}
+                yield from run_plan(self.plan, self.inventory, rest, self.store, settings, limit)
 
 
 @contextmanager
@@ -207,11 +207,15 @@ def preparing(
     top_k: TopK,
     console: Console,
     compute: str | None = None,
+    pictures: int | None = None,
 ) -> Iterator[Prepared]:
     """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
 
+    Args:
+        pictures: only so many of the first, rounded up to whole chunks; None: all.
+
     Raises:
-        TagloomError: the bundle or the output is not as it must be.
+        TagloomError: the input, the bundle or the output is not as it must be.
     """
     started = time.monotonic()
     way = None if compute is None else _compute(compute)
@@ -219,10 +223,45 @@ def preparing(
     store = Store(output)
     _check_apart(source, store)
     earlier = _earlier_job(store)
-    with _tidy(store), listing(source, store, is_corpus=False) as listed:
+    with _tidy(store), listing(source, store, is_corpus=False) as beside:
         bundle = open_bundle(bundle_name, console)
         plan = annotation_plan(bundle, top_k, compute=way)
-        yield Prepared(source, bundle, plan, store, top_k, way, console, earlier, listed, started)
+        with console.waiting("listing the pictures"):
+            inventory = beside.inventory().first(pictures)
+        listed = time.time()
+        job = Job(
+            input=source,
+            fingerprint=inventory.fingerprint,
+            rows=inventory.rows,
+            bundle=str(bundle.folder),
+            bundle_id=bundle.id,
+            top_k=top_k,
+            compute=way,
+        )
+        _check_same(store, earlier, job)
+        store.write(JOB, job.model_dump_json(indent=1).encode())
+        tally = _finished(store)
+        if tally.parts:
+            console.say(f"going on: {len(tally.parts)} of {len(inventory.chunks)} parts are there")
+        chunk = next(_undone(inventory, frozenset(tally.parts)), None)
+        early = None
+        # Elsewhere the cluster has started already, and torch may want a GPU that Ray gives out.
+        if chunk and not os.environ.get("RAY_ADDRESS") and bundle.graph_for(way):
+            early = beside.make_part(plan, chunk, BATCH, bundle.manifest.limits.max_bytes, store)
+        yield Prepared(bundle, plan, store, console, job, inventory, tally, early, listed, started)
+
+
+def _undone(inventory: Inventory, done: frozenset[str]) -> Iterator[Chunk]:
+    return (chunk for chunk in inventory.chunks if chunk.name not in done)
+
+
+def _finished(store: Store) -> "_Tally":
+    """What an earlier run of the job did."""
+    store.sweep()
+    tally = _Tally()
+    for receipt in finished_parts(store):
+        tally.add(receipt)
+    return tally
 
 
 @dataclass

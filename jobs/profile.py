@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from engine.stage import FOLDING
 from jobs.console import Console
-from jobs.work import WRITING, Diary
+from jobs.work import BESIDE, WRITING, Diary, Work
 
 _LABELS = {
     "starting workers": "starting workers and their imports",
@@ -32,7 +32,8 @@ class Profile:
     Attributes:
         wall: seconds from the command to the end.
         first: seconds from the command to the first written part.
-        steady: pictures a second from the first written part to the last; 0 with one part.
+        steady: pictures a second from the first part that Ray's workers wrote to the last; 0 with
+            one part.
         seconds: worker-seconds by what they went into; they add up to `wall * workers`.
     """
 
@@ -50,36 +51,41 @@ class Profile:
 def summary(diary: Diary, pictures: int) -> Profile:
     """Add up a job's diary, whose works must be those of at least one worker."""
     # A plan in several segments writes with its last: the works of the others are no parts.
-    parts = sorted((work for work in diary.works if WRITING in work.seconds), key=_ended)
+    works = _of_ray(diary)
+    parts = sorted((work for work in works if WRITING in work.seconds), key=_ended)
     rest = parts[-1].ended - parts[0].ended
     after_first = sum(work.rows for work in parts[1:])
+    early = [work.ended for work in diary.works if work.worker == BESIDE]
     return Profile(
         pictures,
-        len({work.worker for work in diary.works}),
+        len({work.worker for work in works}),
         diary.marks[-1][1] - diary.began,
-        parts[0].ended - diary.began,
+        min([parts[0].ended, *early]) - diary.began,
         after_first / rest if rest else 0.0,
         divide(diary),
     )
 
 
+def _of_ray(diary: Diary) -> list[Work]:
+    """The works but the one that was done while Ray started, if there are others."""
+    return [work for work in diary.works if work.worker != BESIDE] or diary.works
+
+
 def divide(diary: Diary) -> dict[str, float]:
     """Worker-seconds by what they went into; what the driver does costs each worker its time."""
+    works = sorted(_of_ray(diary), key=attrgetter("worker"))
     by_worker = [
-        sorted(works, key=attrgetter("began"))
-        for _, works in groupby(
-            sorted(diary.works, key=attrgetter("worker")), key=attrgetter("worker")
-        )
+        sorted(own, key=attrgetter("began")) for _, own in groupby(works, key=attrgetter("worker"))
     ]
     spent: defaultdict[str, float] = defaultdict(float)
     begins = diary.began
     for phase, ended in diary.marks[:-1]:
         spent[phase] += (ended - begins) * len(by_worker)
         begins = ended
-    last = max(map(_ended, diary.works))
-    for works in by_worker:
+    last = max(map(_ended, works))
+    for own in by_worker:
         free = begins
-        for place, work in enumerate(works):
+        for place, work in enumerate(own):
             spent["ray" if place else "starting workers"] += work.began - free
             for part, seconds in work.seconds.items():
                 spent[part] += seconds
@@ -117,4 +123,6 @@ def show(found: Profile, console: Console) -> None:
     )
     title = f"{found.pictures:,} pictures, {found.workers} workers, {found.wall:.1f} s"
     console.table(title, ("", "worker-seconds", "ms a picture", "share"), rows)
-    console.say(f"first part after {found.first:.1f} s; from then on {found.steady:.1f} pictures/s")
+    console.say(
+        f"first part after {found.first:.1f} s; Ray's workers then do {found.steady:.1f} pictures/s"
+    )

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+BESIDE = "beside"
+"""Name of the worker that is no worker of Ray's, but works while Ray starts."""
+
 LOADING, READING, WRITING = "loading models", "reading", "writing"
 
 
@@ -76,6 +79,6 @@ class Diary:
         if self.keeps:
             self.works.extend(works)
 
-    def mark(self, phase: str) -> None:
-        """End a phase, which began where the one before ended."""
-        self.marks.append((phase, time.time()))
+    def mark(self, phase: str, at: float | None = None) -> None:
+        """End a phase, which began where the one before ended; `at` is a Unix time, now if None."""
+        self.marks.append((phase, time.time() if at is None else at))

@@ -66,18 +66,17 @@ def test_a_way_that_is_not_near_enough_is_told_of_and_not_taken(
     tmp_path: Path, pictures: list[SamplePicture], worse: None
 ) -> None:
     way = choose_way(tmp_path, config(), encoded(pictures), score)
-    assert (way.compute, way.pixels) == ("openvino", "full")
+    assert (way.compute, way.pixels) == ("openvino", "reference")
     assert [(one.compute, one.pixels) for one in way.tried] == [
-        ("openvino-bf16", "full"),
         ("openvino-bf16", "reference"),
-        ("openvino", "full"),
+        ("openvino", "reference"),
     ]
     assert way.tried[0].same_tags < 0.99
     assert way.tried[0].cosine < 0.999
     assert way.tried[-1].cosine > 0.999
     assert way.tried[-1].pictures == 12
-    assert "openvino-bf16 from full pixels is not near enough" in way.notes[0]
-    assert len(way.notes) == 2
+    assert "openvino-bf16 from reference pixels is not near enough" in way.notes[0]
+    assert len(way.notes) == 1
 
 
 def test_a_looser_limit_takes_it(
@@ -85,7 +84,7 @@ def test_a_looser_limit_takes_it(
 ) -> None:
     loose = config("embed.accuracy.cosine=0", "embed.accuracy.same_tags=0")
     way = choose_way(tmp_path, loose, encoded(pictures), score)
-    assert (way.compute, way.pixels) == ("openvino-bf16", "full")
+    assert (way.compute, way.pixels) == ("openvino-bf16", "reference")
     assert way.notes == ()
     assert way.graph is not None
     assert (tmp_path / way.graph / "part-0.xml").is_file()
@@ -101,13 +100,13 @@ def test_scaled_decoding_is_tried_where_pictures_are_large(
     strict = config("embed.compute=torch", "embed.accuracy.cosine=1")
     way = choose_way(tmp_path, strict, large, score)
     assert way.pixels == "reference"
-    assert [one.pixels for one in way.tried] == ["scaled", "full", "reference"]
+    assert [one.pixels for one in way.tried] == ["scaled", "reference"]
 
 
 def test_what_is_named_is_tried_alone_and_falls_back_to_the_reference(
     tmp_path: Path, pictures: list[SamplePicture]
 ) -> None:
-    named = config("embed.compute=torch-half", "embed.pixels=full", "embed.accuracy.cosine=1")
+    named = config("embed.compute=torch-half", "embed.pixels=vectorised", "embed.accuracy.cosine=1")
     way = choose_way(tmp_path, named, encoded(pictures), score)
     assert (way.compute, way.pixels, way.graph) == ("torch", "reference", None)
     assert {one.compute for one in way.tried} == {"torch-half", "torch"}

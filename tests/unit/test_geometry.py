@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.geometry import Geometry, fit_to, thumbnail
+from engine.geometry import Geometry, Pixels, fit_to, thumbnail
 from engine.image import DecodeLimits, ImageError, decode
 
 LIMITS = DecodeLimits(max_pixels=4_000_000)
@@ -48,7 +48,7 @@ def test_torchs_resizing_stays_within_two_levels(
 ) -> None:
     pixels = photo(height, width)
     reference = fit_to(pixels, geometry).astype(int)
-    fast = fit_to(pixels, geometry, "full")
+    fast = fit_to(pixels, geometry, "vectorised")
     assert fast.dtype == np.uint8
     difference = np.abs(fast - reference)
     assert difference.max() <= 2
@@ -86,15 +86,16 @@ def test_a_picture_cut_short_is_an_error_when_scaled_too() -> None:
         decode(data[: len(data) // 2], LIMITS, 112)
 
 
-def test_only_scaled_pixels_are_decoded_smaller() -> None:
-    assert [SQUASH.least_side(way) for way in ("reference", "full", "scaled")] == [None, None, 112]
-    assert CROP.least_side("scaled") == 128
+def test_the_reference_is_never_decoded_smaller() -> None:
+    ways: tuple[Pixels, ...] = ("reference", "vectorised", "scaled")
+    assert [SQUASH.least_side(way) for way in ways] == [None, 168, 168]
+    assert CROP.least_side("scaled") == 192
 
 
 def test_pixels_that_may_not_be_written_to_are_taken() -> None:
     pixels = photo(40, 60)
     pixels.flags.writeable = False
-    assert fit_to(pixels, SQUASH, "full").shape == (56, 56, 3)
+    assert fit_to(pixels, SQUASH, "vectorised").shape == (56, 56, 3)
 
 
 @given(
@@ -131,7 +132,7 @@ def test_squash_is_pillows_antialiased_bicubic() -> None:
 
 def test_a_long_strip_is_cropped_without_being_resized_whole() -> None:
     strip = np.full((1, 200_000, 3), 77, np.uint8)
-    assert (fit_to(strip, Geometry("crop", 224, 256), "full") == 77).all()
+    assert (fit_to(strip, Geometry("crop", 224, 256), "vectorised") == 77).all()
 
 
 @pytest.mark.parametrize("mode", ["squash", "crop"])
