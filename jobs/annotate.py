@@ -142,7 +142,7 @@ class Prepared:
             diary: gets what the job's time went into.
         """
         settings, diary = settings or RunSettings(), diary or Diary()
-        diary.mark("listing, while Ray starts", self.listed)
+        diary.mark("listing", self.listed)
         diary.mark("starting Ray")
         tally, rows = self.tally, self.inventory.rows
         done_before = tally.rows

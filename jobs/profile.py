@@ -12,6 +12,7 @@ from jobs.console import Console
 from jobs.work import BESIDE, WRITING, Diary, Work
 
 _LABELS = {
+    "listing": "listing, while Ray starts",
     "starting workers": "starting workers and their imports",
     "reading": "reading (waited for)",
     "decode": "decoding",
