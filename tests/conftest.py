@@ -34,8 +34,8 @@ def pictures() -> list[SamplePicture]:
 
 @pytest.fixture(scope="session")
 def quick_config() -> FitConfig:
-    """The defaults on the seeded random backbone, computed by torch."""
-    return load_config(None, ["embed.backbone=random", "embed.compute=torch"])
+    """The defaults on the seeded random backbone, by a graph: workers then import no torch."""
+    return load_config(None, ["embed.backbone=random", "embed.compute=openvino"])
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,7 @@ def social_bundle_folder(tmp_path_factory: pytest.TempPathFactory, material: Mat
     """A bundle that reads social tags beside the picture. Not to be written to."""
     folder = tmp_path_factory.mktemp("bundles") / "social"
     annotators = 'annotators={linear={kind="linear"},social={kind="social"}}'
-    config = load_config(None, ["embed.backbone=random", "embed.compute=torch", annotators])
+    config = load_config(None, ["embed.backbone=random", "embed.compute=openvino", annotators])
     with new_bundle(folder, overwrite=False) as draft:
         fit_bundle(draft, material, config, Solo(), lambda _: None)
     return folder
