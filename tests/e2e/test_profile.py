@@ -11,11 +11,11 @@ def test_a_profile_accounts_for_the_time_of_every_worker(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ("--input", corpus_folder / "images", "--bundle", bundle_folder)
-    run = tagloom("profile", *options, "--pictures", 100, "--workers", 1, "--json")
+    run = tagloom("profile", *options, "--pictures", 140, "--workers", 1, "--json")
     assert run.code == 0, run.err
     found = json.loads(run.out)
-    # Whole chunks, of 64 each here.
-    assert (found["pictures"], found["workers"]) == (128, 1)
+    # Whole chunks, of 64 at most: one while Ray starts, two by its worker.
+    assert (found["pictures"], found["workers"]) == (150, 1)
     assert sum(found["seconds"].values()) == pytest.approx(found["wall"], rel=0.03)
     assert min(found["seconds"].values()) > -1e-3
     stages = {"decode", "resize", "embed", "score/cca-knn", "score/linear", "fuse"}
