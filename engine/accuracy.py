@@ -7,7 +7,7 @@ the first is taken whose embeddings and whose tags agree with the reference's on
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from engine.geometry import Geometry, Pixels
 from engine.plan import decode_stage, embedding_geometry
 
 BEST_TAGS = 5
+_REFERENCE: Pixels = "reference"
 
 Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From embeddings [B, D] to the tags' scores [B, V]."""
@@ -71,21 +72,22 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
     asked = config.embed
     computes = candidates(asked.compute, this_machine())
     geometry = embedding_geometry(config)
-    pixels = {way: _square(sample, config, geometry, way) for way in _ALL_PIXELS}
-    if not len(pixels["reference"]):
-        named: Pixels = "reference" if asked.pixels == "auto" else asked.pixels
+    named: Pixels = "scaled" if asked.pixels == "auto" else asked.pixels
+    pixels = {
+        way: _square(sample, config, geometry, way) for way in dict.fromkeys((named, _REFERENCE))
+    }
+    if not len(pixels[_REFERENCE]):
+        kept = _REFERENCE if asked.pixels == "auto" else asked.pixels
         compute = computes[-1] if asked.compute == "auto" else computes[0]
         graph = _exported(draft / "graph", config, compute, None)
-        return Way(compute, named, _name(graph))
+        return Way(compute, kept, _name(graph))
     threads = os.cpu_count() or 1
-    truth_BD = load_embedder(backbone(asked.backbone), "torch", threads=threads)(
-        pixels["reference"]
-    )
+    truth_BD = load_embedder(backbone(asked.backbone), "torch", threads=threads)(pixels[_REFERENCE])
     best_BK = _best(score(truth_BD))
     tried: list[Deviation] = []
     with tempfile.TemporaryDirectory() as scratch:
         for compute in computes:
-            graph = _exported(Path(scratch), config, compute, pixels["reference"])
+            graph = _exported(Path(scratch), config, compute, pixels[_REFERENCE])
             embedder = load_embedder(backbone(asked.backbone), compute, graph, threads)
             for way in _pixel_ways(config, pixels):
                 found_BD = embedder(pixels[way])
@@ -97,7 +99,7 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
                     same_tags=float((best_BK == _best(score(found_BD))).all(axis=1).mean()),
                 )
                 tried.append(deviation)
-                is_last = compute == computes[-1] and way == "reference"
+                is_last = compute == computes[-1] and way == _REFERENCE
                 if is_last or _is_near(deviation, config):
                     if graph is not None:
                         shutil.copytree(graph, draft / "graph" / graph.name)
@@ -105,17 +107,12 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
     raise AssertionError("the last way is always taken")
 
 
-_ALL_PIXELS: tuple[Pixels, ...] = ("vectorised", "scaled", "reference")
-
-
-def _pixel_ways(config: FitConfig, pixels: dict[Pixels, NDArray[np.uint8]]) -> tuple[Pixels, ...]:
+def _pixel_ways(config: FitConfig, pixels: Mapping[Pixels, NDArray[np.uint8]]) -> list[Pixels]:
     """The kinds of pixels that may be taken, fastest first."""
-    if config.embed.pixels != "auto":
-        return tuple(dict.fromkeys((config.embed.pixels, "reference")))
-    if np.array_equal(pixels["scaled"], pixels["reference"]):
+    if config.embed.pixels == "auto" and np.array_equal(pixels["scaled"], pixels[_REFERENCE]):
         # No picture of the sample is large enough to tell what scaling would cost.
-        return ("reference",)
-    return ("scaled", "reference")
+        return [_REFERENCE]
+    return list(pixels)
 
 
 def _is_near(deviation: Deviation, config: FitConfig) -> bool:

@@ -1,6 +1,5 @@
 """`tagloom annotate`: pictures and a bundle in, their tags as Parquet out, every row accounted."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from engine.bundle import Bundle, load_bundle
 from engine.cut import TopK
@@ -23,6 +22,7 @@ from engine.stage import Plan
 from jobs.beside import listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
+from jobs.job import JOB, Job, check_apart, check_same, earlier_job
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
 from jobs.sink import Receipt, finished_parts
@@ -30,22 +30,7 @@ from jobs.source import SCRATCH
 from jobs.store import Store, absolute
 from jobs.work import Diary
 
-JOB = "job.json"
 MANIFEST = "manifest.json"
-
-
-class Job(BaseModel):
-    """What makes two runs the same job; a run may go on only with the same one's output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input: str
-    fingerprint: str
-    rows: int
-    bundle: str
-    bundle_id: str
-    top_k: TopK
-    compute: Compute | None = None
 
 
 class Account(BaseModel):
@@ -221,8 +206,8 @@ def preparing(
     way = None if compute is None else _compute(compute)
     source = absolute(source)
     store = Store(output)
-    _check_apart(source, store)
-    earlier = _earlier_job(store)
+    check_apart(source, store)
+    earlier = earlier_job(store)
     with _tidy(store), listing(source, store, is_corpus=False) as beside:
         bundle = open_bundle(bundle_name, console)
         plan = annotation_plan(bundle, top_k, compute=way)
@@ -238,7 +223,7 @@ def preparing(
             top_k=top_k,
             compute=way,
         )
-        _check_same(store, earlier, job)
+        check_same(store, earlier, job)
         store.write(JOB, job.model_dump_json(indent=1).encode())
         tally = _finished(store)
         if tally.parts:
@@ -288,51 +273,6 @@ def _compute(name: str) -> Compute:
             way: Compute = known
             return way
     raise ConfigError(f"there is no compute '{name}'; choose one of {', '.join(get_args(Compute))}")
-
-
-def _earlier_job(store: Store) -> Job | None:
-    """The job whose output is in the store, if any is.
-
-    Raises:
-        ConfigError: something else is there.
-    """
-    if store.is_file(JOB):
-        try:
-            return Job.model_validate_json(store.read(JOB))
-        except ValidationError as error:
-            raise ConfigError(
-                f"{store.url}: its {JOB} is not of this version; name another output"
-            ) from error
-    if store.names():
-        raise ConfigError(
-            f"{store.url}: is not empty and holds no job of this program; name a new or an empty "
-            "folder, or the output of an earlier run of the same job"
-        )
-    return None
-
-
-def _check_same(store: Store, earlier: Job | None, job: Job) -> None:
-    if earlier is None:
-        return
-    before, now = earlier.model_dump(), job.model_dump()
-    changed = {name for name in now if before[name] != now[name]} - {"bundle"}
-    if changed:
-        listed = ", ".join(
-            f"{name} was {json.dumps(before[name])} and is {json.dumps(now[name])}"
-            for name in sorted(changed)
-        )
-        raise ConfigError(
-            f"{store.url}: holds the output of a different job ({listed}); name another output, "
-            "or run the same job again to go on with it"
-        )
-
-
-def _check_apart(source: str, store: Store) -> None:
-    if f"{store.url}/".startswith(f"{source}/"):
-        raise ConfigError(
-            f"{store.url}: lies within the input {source}, which would change by it; name an "
-            "output elsewhere"
-        )
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from engine.gallery import (
 from engine.geometry import thumbnail
 from engine.image import ImageError, decode
 from engine.vocab import normalise_tags
-from jobs.annotate import JOB, Job, open_bundle
+from jobs.annotate import open_bundle
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
 from jobs.fit import INPUT_TAGS
+from jobs.job import JOB, Job
 from jobs.reading import read_chunk
 from jobs.sink import part_name
 from jobs.source import take_inventory

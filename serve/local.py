@@ -149,6 +149,8 @@ def _scratch() -> Iterator[Path]:
 def _ray(settings: Settings, environment: dict[str, str]) -> Iterator[None]:
     """The cluster that RAY_ADDRESS names, or Ray on this machine, stopped at the end.
 
+    Like the jobs' own session, which serving may not import, but with slots for replicas.
+
     Args:
         environment: more of it, for the processes of a Ray that is started here.
     """

@@ -82,6 +82,9 @@ def proxy_environment(proxy: Proxy, settings: Settings, port: int, folder: Path)
             # A replica that was killed is noticed within a second.
             "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
             "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+            # What a replica took with it when it died is asked of another: to tag a picture twice
+            # does no harm.
+            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
             # After a change of replicas the connections of before end soon, and then their ports.
             "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "1",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(settings.drain_timeout) + 1),

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,13 +134,11 @@ def _export_int8(
 
 
 def _export_onnx(network: nn.Module, example: torch.Tensor, path: Path) -> None:
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
+    if find_spec("onnxscript") is None:
         raise ConfigError(
             "embed.compute is 'onnxruntime', whose graph torch exports with onnxscript, which is "
             "not installed; run: pip install onnx onnxscript, or set embed.compute to 'auto'"
-        ) from error
+        )
     torch.onnx.export(
         network,
         (example,),

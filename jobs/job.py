@@ -1,0 +1,81 @@
+"""Which job an output belongs to: a run may go on with its own output alone."""
+
+import json
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engine.cut import TopK
+from engine.embed import Compute
+from engine.errors import ConfigError
+from jobs.store import Store
+
+JOB = "job.json"
+
+
+class Job(BaseModel):
+    """What makes two runs the same job; a run may go on only with the same one's output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: str
+    fingerprint: str
+    rows: int
+    bundle: str
+    bundle_id: str
+    top_k: TopK
+    compute: Compute | None = None
+
+
+def earlier_job(store: Store) -> Job | None:
+    """The job whose output is in the store, if any is.
+
+    Raises:
+        ConfigError: something else is there.
+    """
+    if store.is_file(JOB):
+        try:
+            return Job.model_validate_json(store.read(JOB))
+        except ValidationError as error:
+            raise ConfigError(
+                f"{store.url}: its {JOB} is not of this version; name another output"
+            ) from error
+    if store.names():
+        raise ConfigError(
+            f"{store.url}: is not empty and holds no job of this program; name a new or an empty "
+            "folder, or the output of an earlier run of the same job"
+        )
+    return None
+
+
+def check_same(store: Store, earlier: Job | None, job: Job) -> None:
+    """Refuse to go on with another job's output.
+
+    Raises:
+        ConfigError: the job whose output is there is not this one.
+    """
+    if earlier is None:
+        return
+    before, now = earlier.model_dump(), job.model_dump()
+    changed = {name for name in now if before[name] != now[name]} - {"bundle"}
+    if changed:
+        listed = ", ".join(
+            f"{name} was {json.dumps(before[name])} and is {json.dumps(now[name])}"
+            for name in sorted(changed)
+        )
+        raise ConfigError(
+            f"{store.url}: holds the output of a different job ({listed}); name another output, "
+            "or run the same job again to go on with it"
+        )
+
+
+def check_apart(source: str, store: Store) -> None:
+    """Refuse an output that would become part of its own input.
+
+    Raises:
+        ConfigError: it lies within.
+    """
+    if f"{store.url}/".startswith(f"{source}/"):
+        raise ConfigError(
+            f"{store.url}: lies within the input {source}, which would change by it; name an "
+            "output elsewhere"
+        )
