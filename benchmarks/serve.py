@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument(
-        "--proxy", choices=("auto", "python", "haproxy", "none"), default="auto", help="who listens"
+        "--proxy", choices=("auto", "python", "haproxy"), default="auto", help="who listens"
     )
     given = parser.parse_args()
     if given.part == "plain":

@@ -247,8 +247,8 @@ def serve(
         list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
     ] = None,
     proxy: Annotated[
-        Literal["auto", "python", "haproxy", "none"],
-        typer.Option(help="Who listens; 'none': the one replica itself, without a swap."),
+        Literal["auto", "python", "haproxy"],
+        typer.Option(help="Who listens; 'auto': HAProxy, where it can be had."),
     ] = "auto",
     quiet: Quiet = False,
 ) -> None:
