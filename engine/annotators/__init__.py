@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
+from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
+from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.recipe import Annotator, Recipe
@@ -24,4 +26,6 @@ REGISTRY: dict[str, Method] = {
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
+    "jec": Method(JecRecipe, Jec),
+    "ml-knn": Method(MlKnnRecipe, MlKnn),
 }
