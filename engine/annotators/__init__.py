@@ -6,9 +6,12 @@ from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
+from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
 from engine.recipe import Annotator, Recipe
 
 
@@ -28,4 +31,7 @@ REGISTRY: dict[str, Method] = {
     "social": Method(SocialRecipe, Social),
     "jec": Method(JecRecipe, Jec),
     "ml-knn": Method(MlKnnRecipe, MlKnn),
+    "mbrm": Method(MbrmRecipe, Mbrm),
+    "svm-dmbrm": Method(SvmDmbrmRecipe, SvmDmbrm),
+    "skl-crm": Method(SklCrmRecipe, SklCrm),
 }

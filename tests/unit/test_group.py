@@ -25,6 +25,9 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cca-knn": {"tag_vectors": "binary"},
     "class-posterior": {"backbone": "random"},
     "social": {},
+    "mbrm": {},
+    "svm-dmbrm": {},
+    "skl-crm": {"kernels": ["gaussian", "multinomial"]},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 
