@@ -14,8 +14,8 @@ def gathered(corpus: Corpus, group: Group) -> Corpus:
         return corpus
     ids = [str(one) for part in group.gather(np.array(corpus.ids, np.str_)) for one in part]
     embeddings = group.gather(np.asarray(corpus.embeddings_ND))
-    indices = np.concatenate(group.gather(corpus.labels_NV.indices))
-    lengths = np.concatenate(group.gather(np.diff(corpus.labels_NV.indptr)))
+    indices = np.concatenate(group.gather(corpus.labels_NV.indices)).astype(np.int32)
+    lengths = np.concatenate(group.gather(np.diff(corpus.labels_NV.indptr))).astype(np.int64)
     labels_NV = binary_matrix(
         indices, np.concatenate([[0], np.cumsum(lengths)]), corpus.labels_NV.shape[1]
     )
@@ -24,7 +24,7 @@ def gathered(corpus: Corpus, group: Group) -> Corpus:
 
 
 def binary_matrix(
-    indices: NDArray[np.generic], indptr: NDArray[np.generic], tags: int
+    indices: NDArray[np.integer], indptr: NDArray[np.integer], tags: int
 ) -> sparse.csr_matrix:
     """Ones at the given places of a float32 matrix [N, tags] in compressed rows."""
     ones = np.ones(len(indices), dtype=np.float32)

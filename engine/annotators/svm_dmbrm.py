@@ -71,7 +71,7 @@ class SvmDmbrmRecipe(Recipe):
             group,
         )
         blocks = [
-            ((normalised_levels(x_BD, corpus.levels) - mean_D) @ whiten_DD, labels_BV)
+            (np.matmul(normalised_levels(x_BD, corpus.levels) - mean_D, whiten_DD), labels_BV)
             for x_BD, labels_BV in corpus.blocks(BLOCK)
         ]
         weights_DV, bias_V = squared_hinge_svm(
@@ -189,7 +189,7 @@ class SvmDmbrm(Annotator):
             "levels": self.levels,
         }
         (folder / "svm-dmbrm.json").write_text(json.dumps(content), encoding="utf-8")
-        arrays = {
+        arrays: dict[str, NDArray[np.generic]] = {
             "weights": self.weights_DV,
             "bias": self.bias_V,
             "training": self._density.training_ND,

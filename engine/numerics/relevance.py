@@ -53,7 +53,8 @@ def multinomial_words(
 
 
 def _counts(labels_NV: sparse.csr_matrix) -> NDArray[np.float64]:
-    return np.asarray(labels_NV.sum(axis=0), dtype=np.float64).ravel()
+    counts_V: NDArray[np.float64] = np.asarray(labels_NV.sum(axis=0), dtype=np.float64).ravel()
+    return counts_V
 
 
 def _expected(
