@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 
 import engine
 from engine.config import FitConfig
-from engine.errors import ConfigError, TagloomError
+from engine.errors import ConfigError, CorpusError, TagloomError
 from engine.table.config import CorpusConfig, RowConfig, TableConfig
 from engine.table.pictures import Pictures
 from engine.table.report import (
@@ -30,7 +32,7 @@ from jobs.fit import embed_inventory, gather_material
 from jobs.runner import RunSettings, in_worker
 from jobs.session import ray_session
 from jobs.source import take_inventory
-from jobs.store import Store, absolute
+from jobs.store import Store, absolute, open_fs
 from jobs.trials import Outcome, Task, run_tasks
 
 JOB = "table-job.json"
@@ -123,15 +125,19 @@ def build_table(
         raise ConfigError(
             f"--test names {', '.join(sorted(set(tests) - set(corpora)))}, which no --corpus does"
         )
+    for url in (*corpora.values(), *tests.values()):
+        _check_there(url)
     _check_target(out)
     words = {name: _words(config, name, path) for name, path in corpora.items()}
     settings = settings or RunSettings()
     with ray_session():
         store = Store(str(out))
-        sources = [
-            _source(name, config, words[name], corpora, tests, store, console) for name in corpora
-        ]
-        store.write(JOB, json.dumps({"title": config.title}).encode())
+        with _tidy(out):
+            store.write(JOB, json.dumps({"title": config.title}).encode())
+            sources = [
+                _source(name, config, words[name], corpora, tests, store, console)
+                for name in corpora
+            ]
         tasks, refused = _tasks(config, sources, store, console, settings)
         outcomes = {
             **refused,
@@ -142,6 +148,24 @@ def build_table(
     store.write("table.md", markdown(report).encode())
     store.write("table.png", draw_chart(report))
     return report
+
+
+def _check_there(url: str) -> None:
+    fs, root = open_fs(absolute(url))
+    if not fs.exists(root):
+        raise CorpusError(f"{url}: there is nothing at that path; check the spelling")
+
+
+@contextmanager
+def _tidy(out: Path) -> Iterator[None]:
+    """Leave nothing behind of a table whose corpora cannot be listed."""
+    existed = out.exists()
+    try:
+        yield
+    except TagloomError:
+        if not existed:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _check_target(out: Path) -> None:
@@ -212,7 +236,7 @@ def _tasks(
             except TagloomError as error:
                 console.error(f"{label(row)} on {source.name}: {error}")
                 for seed in seeds:
-                    refused[place, source.name, seed] = Outcome(failure=str(error))
+                    refused[place, source.name, seed] = Outcome.failed(error)
                 continue
             assert training is not None
             for seed in seeds:
@@ -302,6 +326,7 @@ def _report(
     ]
     return TableReport(
         title=config.title,
+        note=config.note,
         k=config.k,
         metrics=config.metrics,
         chart=config.chart,

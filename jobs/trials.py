@@ -43,6 +43,11 @@ class Outcome(_Part):
     seconds: float = 0.0
     failure: str | None = None
 
+    @classmethod
+    def failed(cls, error: BaseException, what: str = "") -> "Outcome":
+        """A run that ended in an error, told in one line."""
+        return cls(failure=" ".join(f"{what}{error}".split())[:500])
+
 
 class Task(_Part):
     """One run, in full: the same task gives the same figures.
@@ -130,9 +135,10 @@ def _outcome(done: ray.ObjectRef[str]) -> Outcome:
         return Outcome.model_validate_json(ray.get(done))
     except RayTaskError as error:
         # The row's own error; Ray's would tell the worker's whole trace.
-        return Outcome(failure=f"{type(error.cause).__name__}: {error.cause}")
+        cause = error.cause or error
+        return Outcome.failed(cause, f"{type(cause).__name__}: ")
     except RayError as error:
-        return Outcome(failure=f"{type(error).__name__}: its worker was lost ({error})")
+        return Outcome.failed(error, f"its worker was lost, {type(error).__name__}: ")
 
 
 @ray.remote(num_cpus=1, max_retries=1)
@@ -147,7 +153,7 @@ def _run_task(text: str) -> str:
             trial = Trial(training, test, task.held_out, task.seed, task.words, task.k)
             figures = measure(task.fit, trial, Solo())
     except TagloomError as error:
-        return Outcome(failure=str(error)).model_dump_json()
+        return Outcome.failed(error).model_dump_json()
     return Outcome(
         figures=figures,
         pictures=len(training) + (0 if test is None else len(test)),

@@ -30,7 +30,7 @@ def bernoulli_words(
     pictures, counts_V = labels_NV.shape[0], _counts(labels_NV)
     carried_BV = _expected(posterior_BN, labels_NV)
     words_BV = (mu * carried_BV + counts_V) / (mu + pictures)
-    return np.clip(words_BV, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(words_BV, 0, 1), dtype=np.float32)
 
 
 def multinomial_words(
@@ -49,7 +49,7 @@ def multinomial_words(
     shares_NV = sparse.csr_matrix(sparse.diags(1 / total_N) @ labels_NV, dtype=np.float32)
     background_B1 = (posterior_BN @ (mu / total_N).astype(np.float32))[:, None]
     words_BV = _expected(posterior_BN, shares_NV) + background_B1 * (counts_V / counts_V.sum())
-    return np.clip(words_BV, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(words_BV, 0, 1), dtype=np.float32)
 
 
 def _counts(labels_NV: sparse.csr_matrix) -> NDArray[np.float64]:

@@ -71,6 +71,7 @@ class TableConfig(_Section):
     """Everything that decides what a table says.
 
     Attributes:
+        note: what a reader should know before comparing, under the title.
         k: tags a picture.
         seeds: one run each; the median is shown, with the range.
         metrics: the columns, from `engine.numerics.metric_registry`.
@@ -80,6 +81,7 @@ class TableConfig(_Section):
     """
 
     title: Annotated[str, Field(min_length=1)]
+    note: str = ""
     k: PositiveInt = 5
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("precision", "recall", "f1")

@@ -69,6 +69,7 @@ class TableReport(_Part):
     """The whole table; `table.json` is this."""
 
     title: str
+    note: str
     k: int
     metrics: tuple[str, ...]
     chart: str
@@ -96,6 +97,8 @@ def label(row: Line | RowConfig) -> str:
 def markdown(report: TableReport) -> str:
     """One table a corpus: the paper's columns, then ours (median, range of the chart's metric)."""
     lines = [f"# {report.title}", ""]
+    if report.note:
+        lines += [report.note, ""]
     for name, note in report.corpora.items():
         words = "the tags trained on" if note.words is None else f"{note.words:,} words"
         lines += [
@@ -108,7 +111,9 @@ def markdown(report: TableReport) -> str:
         labels = [METRICS[metric].label for metric in report.metrics]
         heads = ["method (the paper's features)", *(f"paper {text}" for text in labels)]
         heads += ["features here", *labels, f"{METRICS[report.chart].label}, range", "seconds"]
-        lines += [_line(heads), _line(["---"] * 2 + ["---:"] * (len(heads) - 2))]
+        text = {0, len(labels) + 1}
+        rule = ["---" if place in text else "---:" for place in range(len(heads))]
+        lines += [_line(heads), _line(rule)]
         lines += [_line(_cells(report, row, row.cells[name])) for row in report.rows]
         lines += ["", *_failures(report, name)]
     return "\n".join(lines).rstrip() + "\n"
