@@ -239,7 +239,8 @@ def table(
     """Rebuild a paper's table: fit and measure its rows, and write table.md, .json and .png."""
     from engine.table.config import load_table
     from jobs.runner import RunSettings
-    from jobs.table import build_table, parse_places, show, table_path
+    from jobs.table import build_table, show, table_path
+    from jobs.table_corpora import parse_places
 
     console = Console(quiet)
     report = build_table(

@@ -1,19 +1,15 @@
 """`tagloom table`: a paper's table, every row fitted and measured, beside the paper's figures."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 
-import engine
 from engine.config import FitConfig
-from engine.errors import ConfigError, CorpusError, TagloomError
-from engine.table.config import CorpusConfig, RowConfig, TableConfig
-from engine.table.pictures import Pictures
+from engine.errors import ConfigError, TagloomError
+from engine.table.config import RowConfig, TableConfig
 from engine.table.report import (
     Cell,
     CorpusNote,
@@ -25,14 +21,19 @@ from engine.table.report import (
     markdown,
 )
 from jobs.chart import check_drawing, draw_chart
-from jobs.chunks import Inventory
 from jobs.console import Console
-from jobs.evaluate import read_words
-from jobs.fit import embed_inventory, gather_material
-from jobs.runner import RunSettings, in_worker
+from jobs.runner import RunSettings
 from jobs.session import ray_session
-from jobs.source import take_inventory
-from jobs.store import Store, absolute, open_fs
+from jobs.store import Store
+from jobs.table_corpora import (
+    Part,
+    Source,
+    check_there,
+    counted_words,
+    embedded_folder,
+    engine_state,
+    list_source,
+)
 from jobs.trials import Outcome, Task, run_tasks
 
 JOB = "table-job.json"
@@ -56,44 +57,6 @@ def table_path(name: str) -> Path:
         f"{name}: there is no such file, and no table of that name comes with the program; name "
         "a TOML file, or 'murthy2015'"
     )
-
-
-def parse_places(given: Sequence[str], option: str) -> dict[str, str]:
-    """Read `NAME=PATH`, once for each corpus.
-
-    Raises:
-        ConfigError: it is not that, or a name comes twice.
-    """
-    places: dict[str, str] = {}
-    for text in given:
-        name, separator, path = text.partition("=")
-        if not separator or not name or not path:
-            raise ConfigError(
-                f"{option} {text!r}: write it as NAME=PATH, such as corel5k=~/corel5k"
-            )
-        if name in places:
-            raise ConfigError(f"{option}: '{name}' is given twice; name each corpus once")
-        places[name] = str(Path(path).expanduser()) if path.startswith("~") else path
-    return places
-
-
-@dataclass(frozen=True)
-class Part:
-    """A corpus's pictures as they were listed: to train on, or a test part of its own."""
-
-    url: str
-    inventory: Inventory
-
-
-@dataclass(frozen=True)
-class Source:
-    """A corpus of the table."""
-
-    name: str
-    config: CorpusConfig
-    words: tuple[str, ...] | None
-    training: Part
-    test: Part | None
 
 
 def build_table(
@@ -126,16 +89,16 @@ def build_table(
             f"--test names {', '.join(sorted(set(tests) - set(corpora)))}, which no --corpus does"
         )
     for url in (*corpora.values(), *tests.values()):
-        _check_there(url)
+        check_there(url)
     _check_target(out)
-    words = {name: _words(config, name, path) for name, path in corpora.items()}
+    words = {name: counted_words(config, name, path) for name, path in corpora.items()}
     settings = settings or RunSettings()
     with ray_session():
         store = Store(str(out))
         with _tidy(out):
             store.write(JOB, json.dumps({"title": config.title}).encode())
             sources = [
-                _source(name, config, words[name], corpora, tests, store, console)
+                list_source(name, config, words[name], corpora, tests, store, console)
                 for name in corpora
             ]
         tasks, refused = _tasks(config, sources, store, console, settings)
@@ -148,12 +111,6 @@ def build_table(
     store.write("table.md", markdown(report).encode())
     store.write("table.png", draw_chart(report))
     return report
-
-
-def _check_there(url: str) -> None:
-    fs, root = open_fs(absolute(url))
-    if not fs.exists(root):
-        raise CorpusError(f"{url}: there is nothing at that path; check the spelling")
 
 
 @contextmanager
@@ -177,36 +134,6 @@ def _check_target(out: Path) -> None:
         )
 
 
-def _words(config: TableConfig, name: str, path: str) -> tuple[str, ...] | None:
-    file = config.corpora.get(name, CorpusConfig()).words
-    if file is None:
-        return None
-    beside = Path(path) if Path(path).is_dir() else Path(path).parent
-    return read_words(beside / file)
-
-
-def _source(
-    name: str,
-    config: TableConfig,
-    words: tuple[str, ...] | None,
-    corpora: Mapping[str, str],
-    tests: Mapping[str, str],
-    store: Store,
-    console: Console,
-) -> Source:
-    def listed(url: str, part: str) -> Part:
-        # The listing stays, for chunks that are embedded later are read by it.
-        place = Store(f"{store.url}/corpora/{name}-{part}")
-        with console.waiting(f"listing {name}"):
-            inventory = in_worker(take_inventory, absolute(url), place, is_corpus=True)
-        assert isinstance(inventory, Inventory)
-        return Part(url, inventory)
-
-    test = listed(tests[name], "test") if name in tests else None
-    known = config.corpora.get(name, CorpusConfig())
-    return Source(name, known, words, listed(corpora[name], "training"), test)
-
-
 def _tasks(
     config: TableConfig,
     sources: Sequence[Source],
@@ -220,7 +147,7 @@ def _tasks(
     state = engine_state()
 
     def embedded(name: str, part: Part, fit: FitConfig) -> str:
-        return _embedded(name, part, fit, store, console, settings)
+        return embedded_folder(name, part, fit, store, console, settings)
 
     for source in sources:
         for place, row in enumerate(config.rows):
@@ -256,46 +183,6 @@ def _tasks(
                     )
                 )
     return tasks, refused
-
-
-def _embedded(
-    name: str, part: Part, fit: FitConfig, store: Store, console: Console, settings: RunSettings
-) -> str:
-    """The folder of a corpus's embedded pictures, made now unless it is there already."""
-    settled = fit.model_dump(mode="json", include={"embed", "decode", "max_failed"})
-    # What decides how pictures are annotated later, not what is learned from them.
-    looks = {**settled, "embed": {**settled["embed"], "accuracy": None, "pixels": None}}
-    key = _digest([looks, part.inventory.fingerprint, engine_state("embed", "image", "geometry")])
-    place = Store(f"{store.url}/embedded/{name}-{key[:16]}")
-    folder = Path(place.path("."))
-    if Pictures.is_saved(folder):
-        return str(folder)
-    console.say(f"embedding {name} by {fit.embed.backbone}")
-    # With every tag, for a row's own limits on its vocabulary are not those of another.
-    whole = fit.model_copy(update={"vocabulary": type(fit.vocabulary)()})
-    done = embed_inventory(
-        part.url, part.inventory, place, whole, console, settings, thumbnails=False
-    )
-    material = gather_material(part.url, done, whole)
-    Pictures.of(material.corpus, material.vocabulary).save(folder)
-    for file in folder.glob("part-*.parquet"):
-        file.unlink()
-    return str(folder)
-
-
-def engine_state(*modules: str) -> str:
-    """A digest of the version and of the engine's source, in all or in the named modules."""
-    root = Path(engine.__file__).parent
-    digest = hashlib.sha256(metadata.version("tagloom").encode())
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if not modules or name.split("/")[0].removesuffix(".py") in modules:
-            digest.update(name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _report(

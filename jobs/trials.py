@@ -92,6 +92,7 @@ def run_tasks(
     """
     outcomes: dict[Place, Outcome] = {}
     todo: list[Task] = []
+    results.sweep()
     kept = set(results.names())
     for task in tasks:
         if _file(task) in kept:

@@ -26,7 +26,8 @@ from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
 from engine.vocab import Vocabulary
 from jobs.chart import draw_chart
-from jobs.table import engine_state, parse_places, table_path
+from jobs.table import table_path
+from jobs.table_corpora import engine_state, parse_places
 from jobs.trials import Outcome, Task
 
 CONFIGS = Path(jobs.__file__).parent / "configs"
