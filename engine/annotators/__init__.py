@@ -9,6 +9,7 @@ from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.tagprop import TagProp, TagPropRecipe
 from engine.recipe import Annotator, Recipe
 
 
@@ -27,5 +28,6 @@ REGISTRY: dict[str, Method] = {
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
     "jec": Method(JecRecipe, Jec),
+    "tagprop": Method(TagPropRecipe, TagProp),
     "ml-knn": Method(MlKnnRecipe, MlKnn),
 }
