@@ -10,6 +10,7 @@ from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.tagprop import TagProp, TagPropRecipe
+from engine.annotators.two_pass_knn import TwoPassKnn, TwoPassKnnRecipe
 from engine.recipe import Annotator, Recipe
 
 
@@ -29,5 +30,6 @@ REGISTRY: dict[str, Method] = {
     "social": Method(SocialRecipe, Social),
     "jec": Method(JecRecipe, Jec),
     "tagprop": Method(TagPropRecipe, TagProp),
+    "2pknn": Method(TwoPassKnnRecipe, TwoPassKnn),
     "ml-knn": Method(MlKnnRecipe, MlKnn),
 }
