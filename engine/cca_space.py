@@ -7,7 +7,7 @@ sections 3.2 to 3.4).
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from engine.numerics.moments import Moments
 from engine.recipe import Recipe
 from engine.vocab import Vocabulary
 from engine.words import word_vector_source
+
+F = TypeVar("F", np.float32, np.float64)
 
 SHOWN = 10
 """Unknown words that a note names."""
@@ -92,10 +94,11 @@ class SpaceRecipe(Recipe):
         notes = []
         if words.unknown_words:
             shown = ", ".join(words.unknown_words[:SHOWN])
+            more = ", …" if len(words.unknown_words) > SHOWN else ""
             notes.append(
                 f"{len(words.unknown_words)} words of tags have no vector in "
-                f"'{self.tag_vectors}' ({shown}{', …' if len(words.unknown_words) > SHOWN else ''});"
-                " tags made of them alone share one neutral vector"
+                f"'{self.tag_vectors}' ({shown}{more}); tags made of them alone share one neutral "
+                "vector"
             )
         if cca.constant_x:
             notes.append(
@@ -183,6 +186,12 @@ class ImageProjection:
         centred_BD = image_features(x_BD, self.levels, self.image_map) - self.mean_D
         return correlation_normalised(np.matmul(centred_BD, self.weights_DL))
 
+    def in_float64(self, x_BD: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same in float64 [B, L], which other pictures in the batch change by 1e-15 at most."""
+        features_BD = image_features(x_BD, self.levels, self.image_map).astype(np.float64)
+        projected_BL = (features_BD - self.mean_D) @ self.weights_DL.astype(np.float64)
+        return correlation_normalised(projected_BL)
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """What a safetensors file needs of it; the levels are not among it."""
         mapped = {} if self.image_map is None else self.image_map.arrays("kernel")
@@ -218,11 +227,11 @@ def image_features(
     return np.concatenate([mapped_BR, normalised_levels(x_BD[:, first:], levels[1:])], axis=1)
 
 
-def correlation_normalised(x_NL: NDArray[np.float32]) -> NDArray[np.float32]:
+def correlation_normalised(x_NL: NDArray[F]) -> NDArray[F]:
     """Centre each row and scale it to unit length: inner products are then correlations."""
     centred_NL = x_NL - x_NL.mean(axis=1, keepdims=True)
     lengths_N1 = np.maximum(np.linalg.norm(centred_NL, axis=1, keepdims=True), 1e-12)
-    normalised: NDArray[np.float32] = np.divide(centred_NL, lengths_N1, dtype=np.float32)
+    normalised: NDArray[F] = np.divide(centred_NL, lengths_N1, dtype=x_NL.dtype)
     return normalised
 
 

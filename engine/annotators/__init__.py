@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
 from engine.annotators.linear import Linear, LinearRecipe
@@ -22,6 +23,7 @@ REGISTRY: dict[str, Method] = {
     "prior": Method(PriorRecipe, Prior),
     "linear": Method(LinearRecipe, Linear),
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
+    "cca": Method(CcaRecipe, Cca),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
 }

@@ -1,7 +1,7 @@
 """The χ² kernel as a feature map: exact on as many pictures as landmarks, Nyström's above.
 
 Kernel CCA (Murthy et al. 2015, Eq. 3) is linear CCA on features whose inner products are the
-kernel: with K = Φ Φᵀ and w = Φᵀ α, αᵀK²α + r αᵀKα = wᵀ(ΦᵀΦ + rI)w. What comes after the map
+kernel: with K = Φ Φᵀ and w = Φᵀ a, aᵀK²a + r aᵀKa = wᵀ(ΦᵀΦ + rI)w. What comes after the map
 therefore need not know of it.
 """
 
