@@ -67,9 +67,9 @@ class Exemplars:
 
         Args:
             vectors_ND: what this rank's pictures are compared by: the embeddings or a projection.
-            levels: widths of its levels, which add up to D.
+            levels: widths of its levels that are to be compared: all of them, or the first ones.
         """
-        own = comparable_levels(vectors_ND, levels, distance)
+        own = comparable_levels(vectors_ND[:, : sum(levels)], levels, distance)
         features = tuple(
             np.concatenate([part.astype(np.float32) for part in group.gather(level)])
             for level in own
@@ -112,8 +112,9 @@ class Exemplars:
     def to(self, vectors_BD: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Scaled base distances of queries to all exemplars, some queries at a time.
 
-        Yields float32 [M, b, N]; the b add up to B, and nothing comes of an empty batch.
+        Levels behind those that are compared are left out of account. Yields float32 [M, b, N]; the b add up to B, and nothing comes of an empty batch.
         """
+        vectors_BD = vectors_BD[:, : sum(self.levels)]
         queries = comparable_levels(vectors_BD, self.levels, self.distance)
         if self.weights is not None:
             queries = weigh_dimensions(queries, self.weights, self.distance)

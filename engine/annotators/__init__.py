@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
 from engine.annotators.jec import Jec, JecRecipe
@@ -10,7 +11,12 @@ from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.tagprop import TagProp, TagPropRecipe
-from engine.annotators.two_pass_knn import TwoPassKnn, TwoPassKnnRecipe
+from engine.annotators.two_pass_knn import (
+    KccaTwoPassKnn,
+    KccaTwoPassKnnRecipe,
+    TwoPassKnn,
+    TwoPassKnnRecipe,
+)
 from engine.recipe import Annotator, Recipe
 
 
@@ -26,10 +32,12 @@ REGISTRY: dict[str, Method] = {
     "prior": Method(PriorRecipe, Prior),
     "linear": Method(LinearRecipe, Linear),
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
+    "cca": Method(CcaRecipe, Cca),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
     "jec": Method(JecRecipe, Jec),
     "tagprop": Method(TagPropRecipe, TagProp),
     "2pknn": Method(TwoPassKnnRecipe, TwoPassKnn),
+    "kcca-2pknn": Method(KccaTwoPassKnnRecipe, KccaTwoPassKnn),
     "ml-knn": Method(MlKnnRecipe, MlKnn),
 }

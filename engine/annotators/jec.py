@@ -26,16 +26,19 @@ class JecRecipe(Recipe):
     Attributes:
         distance: of each level, see `engine.numerics.distances`; the mean over the levels is
             taken after each is divided by its largest training distance.
+        levels: compare the first so many levels of the embedding; 1 is the network's last layer
+            alone, None all its depths.
         neighbours: K, the nearest pictures whose tags are transferred.
     """
 
     kind: Literal["jec"] = "jec"
     distance: Distance = "l1"
+    levels: PositiveInt | None = None
     neighbours: PositiveInt = 5
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Jec":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels, self.distance, group
+            corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
         )
         return Jec(self, exemplars, vocabulary.digest)
 

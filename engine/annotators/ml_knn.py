@@ -29,16 +29,19 @@ class MlKnnRecipe(Recipe):
         smoothing: s, added to every count; 1 is Laplace's.
         distance: of each level, see `engine.numerics.distances`; their mean is used. With one
             level and 'l2' it is the paper's Euclidean distance.
+        levels: compare the first so many levels of the embedding; 1 is the network's last layer
+            alone, None all its depths.
     """
 
     kind: Literal["ml-knn"] = "ml-knn"
     neighbours: PositiveInt = 10
     smoothing: PositiveFloat = 1.0
     distance: Distance = "l2"
+    levels: PositiveInt | None = None
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "MlKnn":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels, self.distance, group
+            corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
         )
         # A corpus of no more than k pictures has N - 1 neighbours for each of them.
         neighbours = min(self.neighbours, len(exemplars) - 1)

@@ -37,9 +37,11 @@ class TagPropRecipe(Recipe):
             (the paper's SD and ML); 'rank': by their place alone, K weights that add up to 1, with
             the mean of the levels' distances to rank by (RK).
         metric_learning: a scale for each level (ML), or one for their mean (SD).
-        sigmoid: a curve for each word above that (the paper's σ), which lifts rare words.
+        sigmoid: a curve for each word above that (the paper's sigma), which lifts rare words.
         neighbours: K.
         distance: of each level, see `engine.numerics.distances`.
+        levels: compare the first so many levels of the embedding; 1 is the network's last layer
+            alone, None all its depths.
         epsilon: the chance that a tag is not the neighbour's.
         shrinkage: pulls a word's curve to that of all words, as so many carriers would; near 0 is
             the paper's fit.
@@ -53,6 +55,7 @@ class TagPropRecipe(Recipe):
     sigmoid: bool = True
     neighbours: PositiveInt = 200
     distance: Distance = "l1"
+    levels: PositiveInt | None = None
     epsilon: float = Field(default=1e-5, gt=0, lt=0.5)
     shrinkage: PositiveFloat = 1.0
     rounds: PositiveInt = 3
@@ -60,7 +63,7 @@ class TagPropRecipe(Recipe):
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "TagProp":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels, self.distance, group
+            corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
         )
         if len(exemplars) < 2:
             raise CorpusError(
@@ -133,11 +136,11 @@ class TagPropRecipe(Recipe):
 
 
 class TagProp(Annotator):
-    """The score is p(tag): Σ_j π_j [j carries it], and σ(α x + β) of that where there are curves.
+    """The score is p(tag): Σ_j π_j [j carries it], or where there are curves the tag's sigmoid of it.
 
     Attributes:
         learned: scales [M] of the distances, or weights [K] of the ranks.
-        curves: α [V] and β [V].
+        curves: slope [V] and offset [V] of each tag's sigmoid (the paper's alpha and beta).
         trace: the log-likelihood after each step of the fit, which never falls: the plain one,
             then the worth that `fit_words` maximises; empty once loaded.
     """

@@ -9,19 +9,20 @@ from numpy.typing import NDArray
 
 from engine.numerics.levels import normalised_levels
 
-Distance = Literal["l1", "l2", "chi2", "cosine"]
+Distance = Literal["l1", "l2", "chi2", "cosine", "correlation"]
 """L1 and χ² compare levels as histograms (absolute values add up to 1), L2 and cosine as vectors
-of unit length after the signed square root of `normalised_levels`. χ² is of the positive and the
-negative parts of the features side by side, so that features with signs have one too."""
+of unit length after the signed square root of `normalised_levels`, correlation as centred vectors
+of unit length. χ² is of the positive and the negative parts of the features side by side, so that
+features with signs have one too."""
 
 ROWS = 64
 """Pictures that are compared with a query at a time by χ²: these stay in a core's cache."""
 
 CHUNK = 2048
-"""Pictures that are held in float64 at a time by L2 and cosine."""
+"""Pictures that are held in float64 at a time by distances that are products of matrices."""
 
 ABSENT = np.float32(1e-20)
-"""Stands for a feature that is 0 in χ²: 0/0 becomes 0, and no sum of shares changes by so little."""
+"""Stands for a feature that is 0 in χ²: 0/0 becomes 0, and no sum changes by so little."""
 
 
 def comparable_levels(
@@ -40,6 +41,12 @@ def comparable_levels(
         parts = np.split(normalised_levels(x_ND, levels), ends, axis=1)
         return tuple(np.ascontiguousarray(part) for part in parts)
     scaled = []
+    if distance == "correlation":
+        for part in np.split(np.asarray(x_ND, dtype=np.float64), ends, axis=1):
+            centred = part - part.mean(axis=1, keepdims=True)
+            length_N1 = np.linalg.norm(centred, axis=1, keepdims=True)
+            scaled.append((centred / np.maximum(length_N1, 1e-12)).astype(np.float32))
+        return tuple(scaled)
     for part in np.split(np.asarray(x_ND, dtype=np.float32), ends, axis=1):
         total_N1 = np.abs(part).sum(axis=1, keepdims=True, dtype=np.float64)
         shares = (part / np.maximum(total_N1, 1e-12)).astype(np.float32)
@@ -58,9 +65,9 @@ def level_distances(
     """Distances of B queries to N stored pictures, level by level: float32 [M, B, N], no less
     than 0.
 
-    'l1' is Σ|x - y|, 'l2' the root of Σ(x - y)², 'chi2' is ½ Σ(x - y)²/(x + y), and 'cosine' is
-    ½ Σ(x - y)², which is 1 - cos of vectors of unit length. L2 and cosine multiply matrices in
-    float64, for their differences cancel.
+    'l1' is Σ|x - y|, 'l2' the root of Σ(x - y)², 'chi2' is ½ Σ(x - y)²/(x + y), and 'cosine' and
+    'correlation' are ½ Σ(x - y)², which is 1 - cos of vectors of unit length. L2 and these
+    multiply matrices in float64, for their differences cancel.
 
     Args:
         queries, stored: of `comparable_levels` with the same `distance`; both may have been
@@ -122,7 +129,7 @@ def weigh_dimensions(
         x: of `comparable_levels`, M arrays [N, D_m].
         weights: M arrays [D_m], no less than 0.
     """
-    power = 0.5 if distance in ("l2", "cosine") else 1.0
+    power = 1.0 if distance in ("l1", "chi2") else 0.5
     return tuple(
         np.ascontiguousarray(part * (weight**power).astype(np.float32))
         if distance != "chi2"

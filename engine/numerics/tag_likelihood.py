@@ -119,7 +119,7 @@ class PlainLikelihood:
 
 @dataclass(frozen=True)
 class SigmoidLikelihood:
-    """Σ c ln σ(± (α x + β)) with α and β of each word (section 3.3)."""
+    """Σ c ln sigmoid(± (slope · x + offset)), both of each word (section 3.3)."""
 
     offers: TagOffers
     slopes_V: Array
@@ -136,7 +136,7 @@ class SigmoidLikelihood:
 def word_likelihoods(
     offers: TagOffers, predicted_P: Array, slopes_V: Array, offsets_V: Array, words: int
 ) -> tuple[Array, Array]:
-    """The log-likelihood of each word [V], and its derivative by each pair's α x + β [P]."""
+    """The log-likelihood of each word [V], and its derivative by each pair's slope · x + offset [P]."""
     logit_P = slopes_V[offers.word_P] * predicted_P + offsets_V[offers.word_P]
     sign_P = np.where(offers.carried_P, 1.0, -1.0)
     value_V = np.bincount(

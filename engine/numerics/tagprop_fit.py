@@ -1,4 +1,4 @@
-"""What TagProp learns, each by maximum likelihood: neighbours' weights, and a sigmoid for each word.
+"""What TagProp learns by maximum likelihood: neighbours' weights, and a sigmoid for each word.
 
 Every step here leaves the likelihood that it maximises no lower than it found it.
 """
@@ -73,10 +73,10 @@ def fit_scales(
 def fit_rank_weights(
     likelihood: Likelihood, offers: TagOffers, pictures: int, start_K: Array, iterations: int
 ) -> Array:
-    """The weights γ [K] of the ranks, on the simplex (Guillaumin et al. 2009, section 3.1).
+    """The weights gamma [K] of the ranks, on the simplex (Guillaumin et al. 2009, section 3.1).
 
     Projected gradient with Barzilai and Borwein's step, halved until the likelihood rises. The
-    likelihood is concave in γ, so where it ends does not depend on the start.
+    likelihood is concave in them, so where it ends does not depend on the start.
     """
 
     def value_and_gradient(gamma_K: Array) -> tuple[float, Array]:
@@ -122,15 +122,15 @@ def fit_words(
     start: tuple[Array, Array] | None,
     shrinkage: float,
 ) -> tuple[Array, Array, float]:
-    """α [V], no less than 0, and β [V] of each word's sigmoid, and the sum of what is maximised.
+    """Slope [V], no less than 0, and offset [V] of each word's sigmoid, and the sum maximised.
 
     The paper fits each word by itself, which has no finite answer for a word that occurs once, and
     a falling curve where it never occurs beside itself. So a quadratic pull towards the curve of
     all words together is subtracted from the likelihood: `shrinkage` times the weight of one
-    carried pair, times half of ((α - α₀) / max(α₀, 1))² + (β - β₀)²; and α stays above 0.
+    carried pair, times half of ((slope - slope₀) / max(slope₀, 1))² + (offset - offset₀)². And no curve falls.
 
     Args:
-        centre: α₀ and β₀, of `shared_curve`.
+        centre: slope₀ and offset₀, of `shared_curve`.
         start: of both; None: the centre.
         shrinkage: above 0; near it is the paper's fit.
     """
@@ -163,7 +163,7 @@ def fit_words(
 
 
 def shared_curve(offers: TagOffers, predicted_P: Array) -> tuple[float, float]:
-    """α and β of all the words together."""
+    """Slope and offset of all the words together."""
     pooled = replace(
         offers,
         word_P=np.zeros_like(offers.word_P),
@@ -185,8 +185,8 @@ def _newton(
     """Newton's method on all words at once, each with a step that is halved until its worth rises.
 
     Args:
-        prior: centre of α and of β, and the precision of each.
-        moves_V: 0 for a word whose α stays where it starts, else 1.
+        prior: centre of slope and of offset, and the precision of each.
+        moves_V: 0 for a word whose slope stays where it starts, else 1.
     """
     slope_0, offset_0, precision_slope, precision_offset = prior
     words = len(moves_V)

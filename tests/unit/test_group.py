@@ -23,6 +23,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "prior": {},
     "linear": {},
     "cca-knn": {"tag_vectors": "binary"},
+    "cca": {"tag_vectors": "binary"},
     "class-posterior": {"backbone": "random"},
     "social": {},
 }
