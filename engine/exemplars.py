@@ -112,7 +112,8 @@ class Exemplars:
     def to(self, vectors_BD: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Scaled base distances of queries to all exemplars, some queries at a time.
 
-        Levels behind those that are compared are left out of account. Yields float32 [M, b, N]; the b add up to B, and nothing comes of an empty batch.
+        Levels behind those that are compared are left out of account. Yields float32 [M, b, N];
+        the b add up to B, and nothing comes of an empty batch.
         """
         vectors_BD = vectors_BD[:, : sum(self.levels)]
         queries = comparable_levels(vectors_BD, self.levels, self.distance)

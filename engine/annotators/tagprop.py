@@ -136,7 +136,7 @@ class TagPropRecipe(Recipe):
 
 
 class TagProp(Annotator):
-    """The score is p(tag): Σ_j π_j [j carries it], or where there are curves the tag's sigmoid of it.
+    """The score is p(tag): Σ_j π_j [j carries it], or the tag's curve of it where there are curves.
 
     Attributes:
         learned: scales [M] of the distances, or weights [K] of the ranks.

@@ -136,7 +136,7 @@ class SigmoidLikelihood:
 def word_likelihoods(
     offers: TagOffers, predicted_P: Array, slopes_V: Array, offsets_V: Array, words: int
 ) -> tuple[Array, Array]:
-    """The log-likelihood of each word [V], and its derivative by each pair's slope · x + offset [P]."""
+    """The log-likelihood of each word [V], and its derivative by each pair's logit [P]."""
     logit_P = slopes_V[offers.word_P] * predicted_P + offsets_V[offers.word_P]
     sign_P = np.where(offers.carried_P, 1.0, -1.0)
     value_V = np.bincount(

@@ -127,7 +127,8 @@ def fit_words(
     The paper fits each word by itself, which has no finite answer for a word that occurs once, and
     a falling curve where it never occurs beside itself. So a quadratic pull towards the curve of
     all words together is subtracted from the likelihood: `shrinkage` times the weight of one
-    carried pair, times half of ((slope - slope₀) / max(slope₀, 1))² + (offset - offset₀)². And no curve falls.
+    carried pair, times half of ((slope - slope₀) / max(slope₀, 1))² + (offset - offset₀)². And no
+    curve falls.
 
     Args:
         centre: slope₀ and offset₀, of `shared_curve`.
