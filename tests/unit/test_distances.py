@@ -142,8 +142,7 @@ def test_the_union_keeps_the_first_neighbours_of_each_distance(
         # As many first neighbours of every distance as fit into K, and those first.
         depth = 0
         while (
-            depth < stored
-            and len({int(c) for r in ranked for c in r[: depth + 1]}) <= neighbours
+            depth < stored and len({int(c) for r in ranked for c in r[: depth + 1]}) <= neighbours
         ):
             depth += 1
         union = {int(c) for r in ranked for c in r[:depth]}

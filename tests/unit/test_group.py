@@ -26,6 +26,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cca": {"tag_vectors": "binary"},
     "class-posterior": {"backbone": "random"},
     "social": {},
+    "jec": {},
+    "tagprop": {},
+    "2pknn": {},
+    "kcca-2pknn": {"tag_vectors": "binary", "space": "cca"},
+    "ml-knn": {},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 

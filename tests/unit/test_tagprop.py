@@ -127,9 +127,7 @@ def test_scales_are_a_maximum_that_scipy_does_not_better() -> None:
     problem = Problem()
     for likelihood in problem.likelihoods():
 
-        def value(
-            scales_M: NDArray[np.float64], likelihood: Likelihood = likelihood
-        ) -> float:
+        def value(scales_M: NDArray[np.float64], likelihood: Likelihood = likelihood) -> float:
             return scales_value_and_gradient(
                 np.abs(scales_M), likelihood, problem.offers, problem.far_MIK
             )[0]
@@ -154,9 +152,7 @@ def test_rank_weights_reach_what_em_reaches() -> None:
     carried_IV = problem.labels
     c_IV = np.where(carried_IV, 1 / carried_IV.sum(), 1 / (~carried_IV).sum())
     neighbours_IKV = problem.labels[problem.rows_IK]
-    chance_IKV = np.where(
-        neighbours_IKV == carried_IV[:, None], 1 - EPSILON, EPSILON
-    )
+    chance_IKV = np.where(neighbours_IKV == carried_IV[:, None], 1 - EPSILON, EPSILON)
     previous = -np.inf
     for _ in range(3000):
         mixed_IV = np.einsum("k,ikv->iv", gamma_K, chance_IKV)
