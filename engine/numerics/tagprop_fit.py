@@ -17,6 +17,12 @@ from engine.numerics.tag_likelihood import (
 )
 from engine.numerics.weighted_knn import softmax_weights
 
+ROUNDING = 1e-12
+"""Relative change of a likelihood that its rounding may make."""
+
+HALVINGS = 40
+"""Of a step, at most; what is left of it then changes nothing."""
+
 START_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
 """Sums of the distances' scales that are tried before the search begins."""
 
@@ -223,20 +229,16 @@ def _newton(
         step_b = (bend_aa * slope_b - bend_ab * slope_a) / determinant
         # What Newton expects to gain, against what rounding leaves of the value.
         gain_V = slope_a * step_a + slope_b * step_b
-        if (gain_V <= 1e-12 * np.maximum(np.abs(value_V), 1e-12)).all():
+        share_V = (gain_V > ROUNDING * np.abs(value_V)).astype(np.float64)
+        if not share_V.any():
             break
-        share_V = np.ones(words)
-        for _ in range(40):
+        for _ in range(HALVINGS):
             tried = (slopes_V + share_V * step_a, offsets_V + share_V * step_b)
             next_V, next_residual_P = worth(*tried)
-            worse_V = next_V < value_V
+            worse_V = next_V < value_V - ROUNDING * np.abs(value_V)
             if not worse_V.any():
                 break
             share_V[worse_V] /= 2
-        else:
-            share_V[worse_V] = 0
-            tried = (slopes_V + share_V * step_a, offsets_V + share_V * step_b)
-            next_V, next_residual_P = worth(*tried)
         slopes_V, offsets_V = tried
         value_V, residual_P = next_V, next_residual_P
     return slopes_V, offsets_V

@@ -1,4 +1,4 @@
-"""TagProp's likelihoods and what maximises them, against loops, SciPy, EM and finite differences."""
+"""TagProp's likelihoods and what maximises them, against loops, SciPy, EM and differences."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ PICTURES, TAGS, NEIGHBOURS, LEVELS = 24, 6, 7, 3
 
 
 class Problem:
-    """Training pictures with tags that follow from where they lie, their neighbours left one out."""
+    """Training pictures with tags that follow from where they lie, and their neighbours."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -144,7 +144,7 @@ def test_scales_are_a_maximum_that_scipy_does_not_better() -> None:
 
 
 def test_rank_weights_reach_what_em_reaches() -> None:
-    """EM: γ_k ∝ the responsibility of rank k for the tags, weighted by c; it never falls."""
+    """EM: a rank's weight becomes its responsibility for the tags, weighted by c; it never falls."""
     problem = Problem()
     likelihood, _ = problem.likelihoods()
     offers = problem.offers
