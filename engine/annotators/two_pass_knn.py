@@ -32,7 +32,7 @@ class TwoPassRecipe(SpaceRecipe):
             with the χ² kernel (Ballan et al. 2014). The settings of `SpaceRecipe` are of these
             two; `kernel` follows from `space`.
         distance: of each level, see `engine.numerics.distances`; D is their mean after each is
-            divided by its largest training distance, or a learned sum.
+            divided by its largest training distance, or a learned mean.
         levels: compare the first so many levels of the embedding; 1 is the network's last layer
             alone, None all its depths.
         neighbours: K₁, the nearest carriers of each tag: the first pass.
@@ -48,7 +48,7 @@ class TwoPassRecipe(SpaceRecipe):
     distance: Distance = "l1"
     levels: PositiveInt | None = None
     neighbours: PositiveInt = 5
-    temperature: PositiveFloat = 0.05
+    temperature: PositiveFloat = 0.03
     voters: Literal["union", "own"] = "union"
     metric_learning: bool = False
     dimension_weights: bool = False

@@ -3,6 +3,8 @@
 Verma and Jawahar 2012 ("Image annotation using metric learning in semantic neighbourhoods"): the
 weights of the base distances, and of the dimensions under each, so that pictures which share a
 picture's tags come nearer than those which do not, by stochastic projected subgradient descent.
+Weights are no less than 0, and the sum of them stays what it is: the pull would else shrink every
+distance, and what exp(-D) calls near is for the method's temperature to say.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from engine.numerics.distances import (
     weigh_dimensions,
 )
 from engine.numerics.semantic import Candidates, SemanticNeighbours
+from engine.numerics.simplex import project_to_simplex
 
 Array = NDArray[np.float64]
 
@@ -29,8 +32,8 @@ class MarginSettings:
 
     Attributes:
         push: μ, the weight of the margin violations against the pull.
-        rate: the first step, relative to the size of the weights it changes; step t is shorter by
-            the root of t.
+        rate: the length of the first step, relative to that of the weights it changes; step t is
+            shorter by the root of t. The subgradient gives a step its direction alone.
         steps, anchors: how many steps, and pictures a step.
         dimensions: learn the dimensions' weights too, in every other step.
         seed: of the pictures' order.
@@ -62,9 +65,9 @@ def margin_loss(
 ) -> tuple[float, Array, Array]:
     """One picture's share of the objective, and its subgradient by the distances.
 
-    The mean over targets of D(A, B), plus `push` times the mean over targets and impostors of
-    (1 - λ) max(0, 1 + D(A, B) - D(A, C)). The paper has sums where this has means, so that `push`
-    means the same whatever the number of tags.
+    The mean over targets B of D(A, B) + `push` · Σ_C (1 - λ) max(0, 1 + D(A, B) - D(A, C)). The
+    paper has a sum over targets where this has a mean, so that a picture counts the same whatever
+    the number of its tags.
 
     Args:
         targets_T: distances to the targets, at least one.
@@ -73,7 +76,7 @@ def margin_loss(
     count = len(targets_T)
     excess_TC = 1 + targets_T[:, None] - impostors_C
     violated_TC = (excess_TC > 0) * strangeness_C
-    share = push / max(count * len(impostors_C), 1)
+    share = push / count
     loss = float(targets_T.mean() + share * (violated_TC * excess_TC).sum())
     return loss, 1 / count + share * violated_TC.sum(axis=1), -share * violated_TC.sum(axis=0)
 
@@ -142,15 +145,14 @@ class MarginLearner:
             rows_R, order = np.sort(order[:anchors]), order[anchors:]
             by_dimension = settings.dimensions and step % 2 == 1
             _, slopes = self.objective(rows_R, metric, settings.push, by_dimension)
-            length = settings.rate / np.sqrt(step + 1)
+            rate = settings.rate / np.sqrt(step + 1)
             if by_dimension:
                 metric.dimensions = tuple(
-                    np.maximum(v - length * len(v) * slope / float(start_M.sum()), 0)
-                    for v, slope in zip(metric.dimensions, slopes.dimensions, strict=True)
+                    _stepped(old, slope, rate)
+                    for old, slope in zip(metric.dimensions, slopes.dimensions, strict=True)
                 )
             else:
-                moved_M = metric.levels_M - length * float(start_M.mean()) * slopes.levels_M
-                metric.levels_M = np.maximum(moved_M, 0)
+                metric.levels_M = _stepped(metric.levels_M, slopes.levels_M, rate)
             if step >= settings.steps // 2:
                 averaged += 1
                 mean.levels_M += (metric.levels_M - mean.levels_M) / averaged
@@ -222,3 +224,10 @@ class MarginLearner:
                 total_D += pull_X @ terms_XD
             slopes.append(total_D)
         return tuple(slopes)
+
+
+def _stepped(weights: Array, slope: Array, rate: float) -> Array:
+    """A step against the slope, and back to weights no less than 0 of the same sum."""
+    along = slope - slope.mean()
+    length = rate * np.linalg.norm(weights) / max(float(np.linalg.norm(along)), 1e-12)
+    return project_to_simplex(weights - length * along, float(weights.sum()))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from engine.numerics.simplex import project_to_simplex
 from engine.numerics.tag_likelihood import (
     Array,
     Likelihood,
@@ -110,15 +111,6 @@ def fit_rank_weights(
         length = float(moved_K @ moved_K) / bend if bend > 0 else length * 2
         gamma_K, value, gradient_K = gamma_K + moved_K, next_value, next_gradient_K
     return gamma_K
-
-
-def project_to_simplex(point_K: Array) -> Array:
-    """The nearest point with no negative entry whose entries add up to 1 (Duchi et al. 2008)."""
-    descending_K = np.sort(point_K)[::-1]
-    excess_K = (np.cumsum(descending_K) - 1) / np.arange(1, len(point_K) + 1)
-    last = int(np.flatnonzero(descending_K > excess_K)[-1])
-    projected: Array = np.maximum(point_K - excess_K[last], 0)
-    return projected
 
 
 def fit_words(

@@ -42,13 +42,13 @@ def ones(learner: MarginLearner) -> tuple[NDArray[np.float64], ...]:
 
 def test_a_case_by_hand() -> None:
     """Targets at 1 and 2, impostors at 2.5 (strange by half) and 9: the pull is 1.5. Of the four
-    pairs only (2, 2.5) is violated, by 1/2, and counts half: 10 · (1/4) / 4 = 5/8."""
+    pairs only (2, 2.5) is violated, by 1/2, and counts half: 10 · (1/4) / 2 = 5/4."""
     loss, targets_T, impostors_C = margin_loss(
         np.array([1.0, 2.0]), np.array([2.5, 9.0]), np.array([0.5, 1.0]), 10.0
     )
-    assert loss == pytest.approx(1.5 + 0.625)
-    np.testing.assert_allclose(targets_T, [0.5, 0.5 + 1.25])
-    np.testing.assert_allclose(impostors_C, [-1.25, 0])
+    assert loss == pytest.approx(1.5 + 1.25)
+    np.testing.assert_allclose(targets_T, [0.5, 0.5 + 2.5])
+    np.testing.assert_allclose(impostors_C, [-2.5, 0])
     assert margin_loss(np.array([1.0]), np.zeros(0), np.zeros(0), 10.0)[0] == 1.0
 
 
@@ -115,6 +115,7 @@ def test_learning_lowers_the_objective_and_finds_the_level_that_tells(dimensions
     assert after < 0.9 * before
     assert learned.levels_M[0] > learned.levels_M[1]
     assert (learned.levels_M >= 0).all()
+    assert learned.levels_M.sum() == pytest.approx(10)
     assert all((v >= 0).all() for v in learned.dimensions)
     untouched = all((v == 1).all() for v in learned.dimensions)
     assert untouched is not dimensions

@@ -12,6 +12,7 @@ from engine.corpus import Corpus
 from engine.errors import CorpusError
 from engine.fitting import score_corpus
 from engine.group import Solo
+from engine.numerics.simplex import project_to_simplex
 from engine.numerics.tag_likelihood import (
     Likelihood,
     PlainLikelihood,
@@ -22,7 +23,6 @@ from engine.numerics.tagprop_fit import (
     fit_rank_weights,
     fit_scales,
     fit_words,
-    project_to_simplex,
     scales_value_and_gradient,
     shared_curve,
 )
@@ -144,7 +144,7 @@ def test_scales_are_a_maximum_that_scipy_does_not_better() -> None:
 
 
 def test_rank_weights_reach_what_em_reaches() -> None:
-    """EM: a rank's weight becomes its responsibility for the tags, weighted by c; it never falls."""
+    """EM: a rank's weight becomes its share in the tags, weighted by c; it never falls."""
     problem = Problem()
     likelihood, _ = problem.likelihoods()
     offers = problem.offers
@@ -204,11 +204,11 @@ def test_word_curves_are_a_maximum_that_scipy_finds_too(shrinkage: float) -> Non
 
 
 @BOUNDED
-@given(size=st.integers(1, 8), seed=st.integers(0, 999))
-def test_projection_to_the_simplex_is_the_nearest_point(size: int, seed: int) -> None:
+@given(size=st.integers(1, 8), total=st.floats(0.1, 50), seed=st.integers(0, 999))
+def test_projection_to_the_simplex_is_the_nearest_point(size: int, total: float, seed: int) -> None:
     point_K = np.random.default_rng(seed).standard_normal(size) * 2
-    projected_K = project_to_simplex(point_K)
-    assert projected_K.sum() == pytest.approx(1)
+    projected_K = project_to_simplex(point_K, total)
+    assert projected_K.sum() == pytest.approx(total)
     assert (projected_K >= 0).all()
     # The conditions of Karush, Kuhn and Tucker: one shift for all that stay above 0.
     shift_K = point_K - projected_K
