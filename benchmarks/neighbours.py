@@ -95,8 +95,8 @@ class PlainLoop:
                 union.update(nearest.tolist())
             for row in union:
                 vote = np.exp(-far_N[row] / temperature)
-                for tag in np.flatnonzero(self.carries[row]):
-                    scores[number, tag] += vote
+                for carried in np.flatnonzero(self.carries[row]):
+                    scores[number, carried] += vote
         return scores
 
 

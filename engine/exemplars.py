@@ -213,7 +213,7 @@ def evidence_column(rows: list[list[dict[str, object]]]) -> pa.Array:
 
 
 def _binary_matrix(
-    indices: NDArray[np.generic], indptr: NDArray[np.generic], tags: int
+    indices: NDArray[np.integer], indptr: NDArray[np.integer], tags: int
 ) -> sparse.csr_matrix:
     ones = np.ones(len(indices), dtype=np.float32)
     return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))

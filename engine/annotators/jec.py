@@ -92,7 +92,7 @@ class Jec(Annotator):
     def score(self, batch: pa.Table) -> Verdict:
         embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
         labels_NV = self.exemplars.labels_NV
-        parts = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
+        parts: list[NDArray[np.float32]] = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
         evidence: list[list[dict[str, object]]] = []
         for distances_MBN in self.exemplars.to(embeddings_BD):
             rows_BK, distances_BK = nearest(distances_MBN.mean(axis=0), self.recipe.neighbours)

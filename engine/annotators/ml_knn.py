@@ -117,7 +117,7 @@ class MlKnn(Annotator):
         labels_NV = self.exemplars.labels_NV
         tags_V = np.arange(labels_NV.shape[1])
         neighbours = self.posterior_VC.shape[1] - 1
-        parts = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
+        parts: list[NDArray[np.float32]] = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
         evidence: list[list[dict[str, object]]] = []
         for distances_MBN in self.exemplars.to(embeddings_BD):
             rows_BK, distances_BK = nearest(distances_MBN.mean(axis=0), max(neighbours, 1))

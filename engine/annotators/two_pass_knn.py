@@ -52,7 +52,7 @@ class TwoPassRecipe(SpaceRecipe):
     voters: Literal["union", "own"] = "union"
     metric_learning: bool = False
     dimension_weights: bool = False
-    push: NonNegativeFloat = 10.0
+    push: NonNegativeFloat = 1.0
     rate: PositiveFloat = 0.3
     steps: PositiveInt = 150
     anchors: PositiveInt = 32
@@ -64,12 +64,26 @@ class TwoPassRecipe(SpaceRecipe):
             raise ValueError(f"kernel is '{self.kernel}'; say space='kcca' for the χ² kernel")
         return self
 
+    @model_validator(mode="after")
+    def _dimensions_are_learned_with_the_levels(self) -> "TwoPassRecipe":
+        if self.dimension_weights and not self.metric_learning:
+            raise ValueError(
+                "dimension_weights is part of metric_learning, which is off; set "
+                "metric_learning=true too"
+            )
+        return self
+
     def learn(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "TwoPass":
         """Gather the training pictures, and learn the distance if asked to."""
         exemplars, project, notes = self._compared(corpus, vocabulary, group)
         levels = len(exemplars.features)
         weights_M = np.full(levels, 1 / (levels * self.temperature))
-        if self.metric_learning:
+        if self.metric_learning and levels == 1 and not self.dimension_weights:
+            notes += (
+                f"{self.kind}: pictures are compared by one level, so there are no weights of "
+                "levels to learn; dimension_weights=true learns those of its dimensions",
+            )
+        elif self.metric_learning:
             learner = MarginLearner(
                 exemplars.features,
                 exemplars.scales_M,
@@ -155,7 +169,9 @@ class TwoPassKnn(Annotator):
         vectors_BD = schema.float_tensor(batch, schema.EMBEDDING)
         if self.learned.project is not None:
             vectors_BD = self.learned.project(vectors_BD)
-        parts = [np.zeros((0, exemplars.labels_NV.shape[1]), dtype=np.float32)]
+        parts: list[NDArray[np.float32]] = [
+            np.zeros((0, exemplars.labels_NV.shape[1]), dtype=np.float32)
+        ]
         evidence: list[list[dict[str, object]]] = []
         for distances_MBN in exemplars.to(vectors_BD):
             combined_BN = np.einsum("m,mbn->bn", weights_M.astype(np.float32), distances_MBN)

@@ -40,21 +40,25 @@ def comparable_levels(
     if distance in ("l2", "cosine"):
         parts = np.split(normalised_levels(x_ND, levels), ends, axis=1)
         return tuple(np.ascontiguousarray(part) for part in parts)
-    scaled = []
-    if distance == "correlation":
-        for part in np.split(np.asarray(x_ND, dtype=np.float64), ends, axis=1):
-            centred = part - part.mean(axis=1, keepdims=True)
-            length_N1 = np.linalg.norm(centred, axis=1, keepdims=True)
-            scaled.append((centred / np.maximum(length_N1, 1e-12)).astype(np.float32))
-        return tuple(scaled)
-    for part in np.split(np.asarray(x_ND, dtype=np.float32), ends, axis=1):
-        total_N1 = np.abs(part).sum(axis=1, keepdims=True, dtype=np.float64)
-        shares = (part / np.maximum(total_N1, 1e-12)).astype(np.float32)
-        if distance == "chi2":
-            shares = np.concatenate([np.maximum(shares, 0), np.maximum(-shares, 0)], axis=1)
-            shares = np.maximum(shares, ABSENT)
-        scaled.append(np.ascontiguousarray(shares))
-    return tuple(scaled)
+    scale = _unit_deviations if distance == "correlation" else _shares
+    parts = [scale(part) for part in np.split(np.asarray(x_ND, dtype=np.float64), ends, axis=1)]
+    if distance == "chi2":
+        parts = [np.hstack([np.maximum(part, 0), np.maximum(-part, 0)]) for part in parts]
+        parts = [np.maximum(part, ABSENT) for part in parts]
+    return tuple(np.ascontiguousarray(part) for part in parts)
+
+
+def _shares(part_ND: NDArray[np.float64]) -> NDArray[np.float32]:
+    total_N1 = np.abs(part_ND).sum(axis=1, keepdims=True)
+    shares_ND: NDArray[np.float32] = (part_ND / np.maximum(total_N1, 1e-12)).astype(np.float32)
+    return shares_ND
+
+
+def _unit_deviations(part_ND: NDArray[np.float64]) -> NDArray[np.float32]:
+    centred_ND = part_ND - part_ND.mean(axis=1, keepdims=True)
+    length_N1 = np.linalg.norm(centred_ND, axis=1, keepdims=True)
+    unit_ND: NDArray[np.float32] = (centred_ND / np.maximum(length_N1, 1e-12)).astype(np.float32)
+    return unit_ND
 
 
 def level_distances(

@@ -139,9 +139,9 @@ def word_likelihoods(
     """The log-likelihood of each word [V], and its derivative by each pair's logit [P]."""
     logit_P = slopes_V[offers.word_P] * predicted_P + offsets_V[offers.word_P]
     sign_P = np.where(offers.carried_P, 1.0, -1.0)
-    value_V = np.bincount(
+    value_V: Array = np.bincount(
         offers.word_P, offers.weight_P * log_expit(sign_P * logit_P), minlength=words
-    )
+    ).astype(np.float64)
     value_V += offers.weight_with * offers.unoffered_with_V * log_expit(offsets_V)
     value_V += offers.weight_without * offers.unoffered_without_V * log_expit(-offsets_V)
     return value_V, offers.weight_P * (offers.carried_P - expit(logit_P))

@@ -200,7 +200,7 @@ def _newton(
         return value_V, residual_P
 
     def word_sum(values_P: Array) -> Array:
-        return np.bincount(word_P, values_P, minlength=words)
+        return np.bincount(word_P, values_P, minlength=words).astype(np.float64)
 
     slopes_V, offsets_V = start
     value_V, residual_P = worth(slopes_V, offsets_V)

@@ -180,6 +180,20 @@ def test_the_space_decides_the_kernel() -> None:
         TwoPassKnnRecipe(kernel="chi2")
 
 
+def test_what_cannot_be_learned_is_said() -> None:
+    with pytest.raises(ValidationError, match="set metric_learning=true too"):
+        TwoPassKnnRecipe(dimension_weights=True)
+    training, labels = drawn(20)
+    recipe = TwoPassKnnRecipe(metric_learning=True, levels=1)
+    fitted = recipe.fit(training, vocabulary_of(labels), Solo())
+    assert len(fitted.notes) == 1
+    assert "one level" in fitted.notes[0]
+    assert (
+        recipe.model_copy(update={"levels": 2}).fit(training, vocabulary_of(labels), Solo()).notes
+        == ()
+    )
+
+
 METHODS: list[tuple[str, dict[str, object]]] = [
     ("jec", {}),
     ("tagprop", {}),
