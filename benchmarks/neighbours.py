@@ -36,9 +36,9 @@ LOOPED = 8
 """Queries that the plain loop is asked for in a round."""
 
 WAYS: dict[str, tuple[str, dict[str, object]]] = {
-    "2pknn": ("2pknn", {"distance": "cosine", "levels": None}),
-    "2pknn l1": ("2pknn", {"distance": "l1", "levels": None}),
-    "2pknn chi2": ("2pknn", {"distance": "chi2", "levels": None}),
+    "2pknn": ("2pknn", {"distance": "cosine", "levels": "all"}),
+    "2pknn l1": ("2pknn", {"distance": "l1", "levels": "all"}),
+    "2pknn chi2": ("2pknn", {"distance": "chi2", "levels": "all"}),
     "jec": ("jec", {}),
     "tagprop": ("tagprop", {}),
     "ml-knn": ("ml-knn", {}),

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
@@ -30,6 +31,14 @@ SCALED_BY = 4096
 
 EVIDENCE = 16
 """Neighbours of a picture that are named, at most."""
+
+Depths = PositiveInt | Literal["all"]
+"""How many levels of an embedding are compared: 1 is the network's last layer alone."""
+
+
+def first_levels(levels: tuple[int, ...], depths: Depths) -> tuple[int, ...]:
+    """The widths of the levels that are compared; no more than there are."""
+    return levels if depths == "all" else levels[:depths]
 
 
 @dataclass(frozen=True)

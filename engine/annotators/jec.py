@@ -12,7 +12,7 @@ from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.exemplars import Exemplars, evidence_column
+from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.weighted_knn import nearest, vote
@@ -26,19 +26,22 @@ class JecRecipe(Recipe):
     Attributes:
         distance: of each level, see `engine.numerics.distances`; the mean over the levels is
             taken after each is divided by its largest training distance.
-        levels: compare the first so many levels of the embedding; 1 is the network's last layer
-            alone, None all its depths.
+        levels: how many levels of the embedding are compared; 1 is the network's last layer alone.
         neighbours: K, the nearest pictures whose tags are transferred.
     """
 
     kind: Literal["jec"] = "jec"
-    distance: Distance = "l1"
-    levels: PositiveInt | None = None
+    distance: Distance = "cosine"
+    levels: Depths = "all"
     neighbours: PositiveInt = 5
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Jec":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
+            corpus,
+            corpus.embeddings_ND,
+            first_levels(corpus.levels, self.levels),
+            self.distance,
+            group,
         )
         return Jec(self, exemplars, vocabulary.digest)
 

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.exemplars import Exemplars, evidence_column
+from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.weighted_knn import nearest, vote
@@ -29,19 +29,22 @@ class MlKnnRecipe(Recipe):
         smoothing: s, added to every count; 1 is Laplace's.
         distance: of each level, see `engine.numerics.distances`; their mean is used. With one
             level and 'l2' it is the paper's Euclidean distance.
-        levels: compare the first so many levels of the embedding; 1 is the network's last layer
-            alone, None all its depths.
+        levels: how many levels of the embedding are compared; 1 is the network's last layer alone.
     """
 
     kind: Literal["ml-knn"] = "ml-knn"
     neighbours: PositiveInt = 10
     smoothing: PositiveFloat = 1.0
-    distance: Distance = "l2"
-    levels: PositiveInt | None = None
+    distance: Distance = "cosine"
+    levels: Depths = 1
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "MlKnn":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
+            corpus,
+            corpus.embeddings_ND,
+            first_levels(corpus.levels, self.levels),
+            self.distance,
+            group,
         )
         # A corpus of no more than k pictures has N - 1 neighbours for each of them.
         neighbours = min(self.neighbours, len(exemplars) - 1)

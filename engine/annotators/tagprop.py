@@ -14,7 +14,7 @@ from scipy.special import expit
 from engine import schema
 from engine.corpus import Corpus
 from engine.errors import CorpusError
-from engine.exemplars import Exemplars, evidence_column
+from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.tag_likelihood import (
@@ -40,8 +40,7 @@ class TagPropRecipe(Recipe):
         sigmoid: a curve for each word above that (the paper's sigma), which lifts rare words.
         neighbours: K.
         distance: of each level, see `engine.numerics.distances`.
-        levels: compare the first so many levels of the embedding; 1 is the network's last layer
-            alone, None all its depths.
+        levels: how many levels of the embedding are compared; 1 is the network's last layer alone.
         epsilon: the chance that a tag is not the neighbour's.
         shrinkage: pulls a word's curve to that of all words, as so many carriers would; near 0 is
             the paper's fit.
@@ -54,8 +53,8 @@ class TagPropRecipe(Recipe):
     metric_learning: bool = True
     sigmoid: bool = True
     neighbours: PositiveInt = 200
-    distance: Distance = "l1"
-    levels: PositiveInt | None = None
+    distance: Distance = "cosine"
+    levels: Depths = "all"
     epsilon: float = Field(default=1e-5, gt=0, lt=0.5)
     shrinkage: PositiveFloat = 1.0
     rounds: PositiveInt = 3
@@ -63,7 +62,11 @@ class TagPropRecipe(Recipe):
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "TagProp":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
+            corpus,
+            corpus.embeddings_ND,
+            first_levels(corpus.levels, self.levels),
+            self.distance,
+            group,
         )
         if len(exemplars) < 2:
             raise CorpusError(

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from engine import schema
 from engine.cca_space import ImageProjection, SpaceRecipe
 from engine.corpus import Corpus
-from engine.exemplars import EVIDENCE, Exemplars, evidence_column
+from engine.exemplars import EVIDENCE, Depths, Exemplars, evidence_column, first_levels
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.metric_learning import MarginLearner, MarginSettings
@@ -33,8 +33,8 @@ class TwoPassRecipe(SpaceRecipe):
             two; `kernel` follows from `space`.
         distance: of each level, see `engine.numerics.distances`; D is their mean after each is
             divided by its largest training distance, or a learned mean.
-        levels: compare the first so many levels of the embedding; 1 is the network's last layer
-            alone, None all its depths.
+        levels: how many levels of the embedding are compared; 1 is the network's last layer alone.
+            'auto': all where their weights are learned, else 1. A space of CCA is made of all.
         neighbours: K₁, the nearest carriers of each tag: the first pass.
         temperature: D is divided by it in exp(-D): the second pass.
         voters: 'union': all the candidates of the first pass that carry a tag vote for it, which
@@ -45,10 +45,10 @@ class TwoPassRecipe(SpaceRecipe):
     """
 
     space: Literal["features", "cca", "kcca"] = "features"
-    distance: Distance = "l1"
-    levels: PositiveInt | None = None
+    distance: Distance = "cosine"
+    levels: Depths | Literal["auto"] = "auto"
     neighbours: PositiveInt = 5
-    temperature: PositiveFloat = 0.03
+    temperature: PositiveFloat = 0.025
     voters: Literal["union", "own"] = "union"
     metric_learning: bool = False
     dimension_weights: bool = False
@@ -105,9 +105,10 @@ class TwoPassRecipe(SpaceRecipe):
     ) -> tuple[Exemplars, ImageProjection | None, tuple[str, ...]]:
         """The training pictures in the space of the settings, and the way into it."""
         if self.space == "features":
-            exemplars = Exemplars.gather(
-                corpus, corpus.embeddings_ND, corpus.levels[: self.levels], self.distance, group
-            )
+            auto: Depths = "all" if self.metric_learning else 1
+            depths = auto if self.levels == "auto" else self.levels
+            levels = first_levels(corpus.levels, depths)
+            exemplars = Exemplars.gather(corpus, corpus.embeddings_ND, levels, self.distance, group)
             return exemplars, None, ()
         kernel = "chi2" if self.space == "kcca" else "linear"
         space = self.model_copy(update={"kernel": kernel}).learn_space(corpus, vocabulary, group)

@@ -116,7 +116,7 @@ def test_ml_knn_by_hand() -> None:
 def test_ml_knn_is_the_papers_algorithm(smoothing: float) -> None:
     training, labels = drawn(40)
     queries, _ = drawn(9, seed=1)
-    recipe = MlKnnRecipe(neighbours=4, smoothing=smoothing, distance="cosine")
+    recipe = MlKnnRecipe(neighbours=4, smoothing=smoothing, distance="cosine", levels="all")
     fitted = recipe.fit(training, vocabulary_of(labels), Solo())
     scores_NV = score_corpus(fitted, queries)
     among_NN = cosine_distances(training, training)
@@ -142,7 +142,13 @@ def test_2pknn_is_its_two_passes(voters: str) -> None:
     training, labels = drawn(50)
     queries, _ = drawn(8, seed=1)
     recipe = TwoPassKnnRecipe.model_validate(
-        {"distance": "cosine", "neighbours": 3, "temperature": 0.2, "voters": voters}
+        {
+            "distance": "cosine",
+            "levels": "all",
+            "neighbours": 3,
+            "temperature": 0.2,
+            "voters": voters,
+        }
     )
     fitted = recipe.fit(training, vocabulary_of(labels), Solo())
     scores_NV = score_corpus(fitted, queries)
@@ -184,12 +190,14 @@ def test_what_cannot_be_learned_is_said() -> None:
     with pytest.raises(ValidationError, match="set metric_learning=true too"):
         TwoPassKnnRecipe(dimension_weights=True)
     training, labels = drawn(20)
-    recipe = TwoPassKnnRecipe(metric_learning=True, levels=1)
+    recipe = TwoPassKnnRecipe(metric_learning=True, levels=1, steps=2)
     fitted = recipe.fit(training, vocabulary_of(labels), Solo())
     assert len(fitted.notes) == 1
     assert "one level" in fitted.notes[0]
     assert (
-        recipe.model_copy(update={"levels": 2}).fit(training, vocabulary_of(labels), Solo()).notes
+        recipe.model_copy(update={"levels": "auto"})
+        .fit(training, vocabulary_of(labels), Solo())
+        .notes
         == ()
     )
 
@@ -200,6 +208,7 @@ METHODS: list[tuple[str, dict[str, object]]] = [
     ("tagprop", {"weights": "rank"}),
     ("tagprop", {"sigmoid": False, "metric_learning": False}),
     ("2pknn", {}),
+    ("2pknn", {"levels": "all", "distance": "chi2"}),
     ("2pknn", {"metric_learning": True, "steps": 4}),
     ("2pknn", {"metric_learning": True, "dimension_weights": True, "steps": 4}),
     ("2pknn", {"space": "cca", "tag_vectors": "binary"}),

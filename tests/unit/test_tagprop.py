@@ -231,7 +231,7 @@ def test_a_case_by_hand() -> None:
     largest of these, 2, divides them. With one scale s and all the others as neighbours, a query
     at 1/8 weighs the three pictures by exp(-s/8), exp(-s/8) and exp(-7s/8)."""
     corpus = line_corpus([[4, 0], [3, 1], [0, 4]], [[1, 0], [1, 0], [0, 1]])
-    recipe = TagPropRecipe(sigmoid=False, neighbours=3)
+    recipe = TagPropRecipe(sigmoid=False, neighbours=3, distance="l1")
     fitted = recipe.fit(corpus, Vocabulary(("sea", "sky"), (2, 1)), Solo())
     scale = float(fitted.learned[0])
     assert scale > 0
