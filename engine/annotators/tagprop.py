@@ -56,7 +56,7 @@ class TagPropRecipe(Recipe):
     distance: Distance = "cosine"
     levels: Depths = "all"
     epsilon: float = Field(default=1e-5, gt=0, lt=0.5)
-    shrinkage: PositiveFloat = 1.0
+    shrinkage: PositiveFloat = 0.1
     rounds: PositiveInt = 3
     iterations: PositiveInt = 50
 

@@ -132,6 +132,7 @@ class KccaTwoPassKnnRecipe(TwoPassRecipe):
 
     kind: Literal["kcca-2pknn"] = "kcca-2pknn"
     space: Literal["cca", "kcca"] = "kcca"
+    temperature: PositiveFloat = 0.03
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "KccaTwoPassKnn":
         return KccaTwoPassKnn(self, self.learn(corpus, vocabulary, group), vocabulary.digest)
