@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
@@ -30,6 +31,14 @@ SCALED_BY = 4096
 
 EVIDENCE = 16
 """Neighbours of a picture that are named, at most."""
+
+Depths = PositiveInt | Literal["all"]
+"""How many levels of an embedding are compared: 1 is the network's last layer alone."""
+
+
+def first_levels(levels: tuple[int, ...], depths: Depths) -> tuple[int, ...]:
+    """The widths of the levels that are compared; no more than there are."""
+    return levels if depths == "all" else levels[:depths]
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,9 @@ class Exemplars:
 
         Args:
             vectors_ND: what this rank's pictures are compared by: the embeddings or a projection.
-            levels: widths of its levels, which add up to D.
+            levels: widths of its levels that are to be compared: all of them, or the first ones.
         """
-        own = comparable_levels(vectors_ND, levels, distance)
+        own = comparable_levels(vectors_ND[:, : sum(levels)], levels, distance)
         features = tuple(
             np.concatenate([part.astype(np.float32) for part in group.gather(level)])
             for level in own
@@ -112,8 +121,10 @@ class Exemplars:
     def to(self, vectors_BD: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Scaled base distances of queries to all exemplars, some queries at a time.
 
-        Yields float32 [M, b, N]; the b add up to B, and nothing comes of an empty batch.
+        Levels behind those that are compared are left out of account. Yields float32 [M, b, N];
+        the b add up to B, and nothing comes of an empty batch.
         """
+        vectors_BD = vectors_BD[:, : sum(self.levels)]
         queries = comparable_levels(vectors_BD, self.levels, self.distance)
         if self.weights is not None:
             queries = weigh_dimensions(queries, self.weights, self.distance)
@@ -211,7 +222,7 @@ def evidence_column(rows: list[list[dict[str, object]]]) -> pa.Array:
 
 
 def _binary_matrix(
-    indices: NDArray[np.generic], indptr: NDArray[np.generic], tags: int
+    indices: NDArray[np.integer], indptr: NDArray[np.integer], tags: int
 ) -> sparse.csr_matrix:
     ones = np.ones(len(indices), dtype=np.float32)
     return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.exemplars import Exemplars, evidence_column
+from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.weighted_knn import nearest, vote
@@ -26,16 +26,22 @@ class JecRecipe(Recipe):
     Attributes:
         distance: of each level, see `engine.numerics.distances`; the mean over the levels is
             taken after each is divided by its largest training distance.
+        levels: how many levels of the embedding are compared; 1 is the network's last layer alone.
         neighbours: K, the nearest pictures whose tags are transferred.
     """
 
     kind: Literal["jec"] = "jec"
-    distance: Distance = "l1"
+    distance: Distance = "cosine"
+    levels: Depths = "all"
     neighbours: PositiveInt = 5
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Jec":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels, self.distance, group
+            corpus,
+            corpus.embeddings_ND,
+            first_levels(corpus.levels, self.levels),
+            self.distance,
+            group,
         )
         return Jec(self, exemplars, vocabulary.digest)
 
@@ -89,7 +95,7 @@ class Jec(Annotator):
     def score(self, batch: pa.Table) -> Verdict:
         embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
         labels_NV = self.exemplars.labels_NV
-        parts = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
+        parts: list[NDArray[np.float32]] = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
         evidence: list[list[dict[str, object]]] = []
         for distances_MBN in self.exemplars.to(embeddings_BD):
             rows_BK, distances_BK = nearest(distances_MBN.mean(axis=0), self.recipe.neighbours)

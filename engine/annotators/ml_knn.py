@@ -13,7 +13,7 @@ from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.exemplars import Exemplars, evidence_column
+from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.weighted_knn import nearest, vote
@@ -29,16 +29,22 @@ class MlKnnRecipe(Recipe):
         smoothing: s, added to every count; 1 is Laplace's.
         distance: of each level, see `engine.numerics.distances`; their mean is used. With one
             level and 'l2' it is the paper's Euclidean distance.
+        levels: how many levels of the embedding are compared; 1 is the network's last layer alone.
     """
 
     kind: Literal["ml-knn"] = "ml-knn"
     neighbours: PositiveInt = 10
     smoothing: PositiveFloat = 1.0
-    distance: Distance = "l2"
+    distance: Distance = "cosine"
+    levels: Depths = 1
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "MlKnn":
         exemplars = Exemplars.gather(
-            corpus, corpus.embeddings_ND, corpus.levels, self.distance, group
+            corpus,
+            corpus.embeddings_ND,
+            first_levels(corpus.levels, self.levels),
+            self.distance,
+            group,
         )
         # A corpus of no more than k pictures has N - 1 neighbours for each of them.
         neighbours = min(self.neighbours, len(exemplars) - 1)
@@ -114,7 +120,7 @@ class MlKnn(Annotator):
         labels_NV = self.exemplars.labels_NV
         tags_V = np.arange(labels_NV.shape[1])
         neighbours = self.posterior_VC.shape[1] - 1
-        parts = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
+        parts: list[NDArray[np.float32]] = [np.zeros((0, labels_NV.shape[1]), dtype=np.float32)]
         evidence: list[list[dict[str, object]]] = []
         for distances_MBN in self.exemplars.to(embeddings_BD):
             rows_BK, distances_BK = nearest(distances_MBN.mean(axis=0), max(neighbours, 1))

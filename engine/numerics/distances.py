@@ -9,19 +9,20 @@ from numpy.typing import NDArray
 
 from engine.numerics.levels import normalised_levels
 
-Distance = Literal["l1", "l2", "chi2", "cosine"]
+Distance = Literal["l1", "l2", "chi2", "cosine", "correlation"]
 """L1 and χ² compare levels as histograms (absolute values add up to 1), L2 and cosine as vectors
-of unit length after the signed square root of `normalised_levels`. χ² is of the positive and the
-negative parts of the features side by side, so that features with signs have one too."""
+of unit length after the signed square root of `normalised_levels`, correlation as centred vectors
+of unit length. χ² is of the positive and the negative parts of the features side by side, so that
+features with signs have one too."""
 
 ROWS = 64
 """Pictures that are compared with a query at a time by χ²: these stay in a core's cache."""
 
 CHUNK = 2048
-"""Pictures that are held in float64 at a time by L2 and cosine."""
+"""Pictures that are held in float64 at a time by distances that are products of matrices."""
 
 ABSENT = np.float32(1e-20)
-"""Stands for a feature that is 0 in χ²: 0/0 becomes 0, and no sum of shares changes by so little."""
+"""Stands for a feature that is 0 in χ²: 0/0 becomes 0, and no sum changes by so little."""
 
 
 def comparable_levels(
@@ -39,15 +40,25 @@ def comparable_levels(
     if distance in ("l2", "cosine"):
         parts = np.split(normalised_levels(x_ND, levels), ends, axis=1)
         return tuple(np.ascontiguousarray(part) for part in parts)
-    scaled = []
-    for part in np.split(np.asarray(x_ND, dtype=np.float32), ends, axis=1):
-        total_N1 = np.abs(part).sum(axis=1, keepdims=True, dtype=np.float64)
-        shares = (part / np.maximum(total_N1, 1e-12)).astype(np.float32)
-        if distance == "chi2":
-            shares = np.concatenate([np.maximum(shares, 0), np.maximum(-shares, 0)], axis=1)
-            shares = np.maximum(shares, ABSENT)
-        scaled.append(np.ascontiguousarray(shares))
-    return tuple(scaled)
+    scale = _unit_deviations if distance == "correlation" else _shares
+    parts = [scale(part) for part in np.split(np.asarray(x_ND, dtype=np.float64), ends, axis=1)]
+    if distance == "chi2":
+        parts = [np.hstack([np.maximum(part, 0), np.maximum(-part, 0)]) for part in parts]
+        parts = [np.maximum(part, ABSENT) for part in parts]
+    return tuple(np.ascontiguousarray(part) for part in parts)
+
+
+def _shares(part_ND: NDArray[np.float64]) -> NDArray[np.float32]:
+    total_N1 = np.abs(part_ND).sum(axis=1, keepdims=True)
+    shares_ND: NDArray[np.float32] = (part_ND / np.maximum(total_N1, 1e-12)).astype(np.float32)
+    return shares_ND
+
+
+def _unit_deviations(part_ND: NDArray[np.float64]) -> NDArray[np.float32]:
+    centred_ND = part_ND - part_ND.mean(axis=1, keepdims=True)
+    length_N1 = np.linalg.norm(centred_ND, axis=1, keepdims=True)
+    unit_ND: NDArray[np.float32] = (centred_ND / np.maximum(length_N1, 1e-12)).astype(np.float32)
+    return unit_ND
 
 
 def level_distances(
@@ -58,9 +69,9 @@ def level_distances(
     """Distances of B queries to N stored pictures, level by level: float32 [M, B, N], no less
     than 0.
 
-    'l1' is Σ|x - y|, 'l2' the root of Σ(x - y)², 'chi2' is ½ Σ(x - y)²/(x + y), and 'cosine' is
-    ½ Σ(x - y)², which is 1 - cos of vectors of unit length. L2 and cosine multiply matrices in
-    float64, for their differences cancel.
+    'l1' is Σ|x - y|, 'l2' the root of Σ(x - y)², 'chi2' is ½ Σ(x - y)²/(x + y), and 'cosine' and
+    'correlation' are ½ Σ(x - y)², which is 1 - cos of vectors of unit length. L2 and these
+    multiply matrices in float64, for their differences cancel.
 
     Args:
         queries, stored: of `comparable_levels` with the same `distance`; both may have been
@@ -122,7 +133,7 @@ def weigh_dimensions(
         x: of `comparable_levels`, M arrays [N, D_m].
         weights: M arrays [D_m], no less than 0.
     """
-    power = 0.5 if distance in ("l2", "cosine") else 1.0
+    power = 1.0 if distance in ("l1", "chi2") else 0.5
     return tuple(
         np.ascontiguousarray(part * (weight**power).astype(np.float32))
         if distance != "chi2"
