@@ -1,7 +1,9 @@
 """`tagloom fit`: a tagged corpus in, a bundle out."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from jobs.console import Console
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
+from jobs.sink import finished_parts
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, scratch_beside
 
@@ -108,14 +111,33 @@ def embed_corpus(
     with console.waiting("listing the corpus"):
         inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
     assert isinstance(inventory, Inventory)
-    plan = embedding_plan(config, thumbnails=inventory.rows <= MOST)
-    errors: dict[str, int] = {}
+    thumbnails = inventory.rows <= MOST
+    return embed_inventory(corpus, inventory, store, config, console, settings, thumbnails)
+
+
+def embed_inventory(
+    corpus: str,
+    inventory: Inventory,
+    store: Store,
+    config: FitConfig,
+    console: Console,
+    settings: RunSettings,
+    thumbnails: bool,
+) -> Embedded:
+    """Decode and embed what is listed of a corpus, but for the chunks whose parts are in `store`.
+
+    Raises:
+        CorpusError: too many of its pictures cannot be used.
+    """
+    plan = embedding_plan(config, thumbnails)
+    errors: Counter[str] = Counter()
     limit = config.decode.max_bytes
+    done = {receipt.chunk: receipt for receipt in finished_parts(store)}
     with console.progress("embedding", inventory.rows) as advance:
-        for receipt in run_plan(plan, inventory, frozenset(), store, settings, limit):
+        receipts = run_plan(plan, inventory, frozenset(done), store, settings, limit)
+        for receipt in chain(done.values(), receipts):
             advance(receipt.rows)
-            for code, count in receipt.errors.items():
-                errors[code] = errors.get(code, 0) + count
+            errors.update(receipt.errors)
     failed = sum(errors.values())
     if failed > config.max_failed * inventory.rows:
         raise CorpusError(
@@ -123,7 +145,7 @@ def embed_corpus(
             f"({_listed(errors)}), more than max_failed = {config.max_failed} allows; mend the "
             "pictures, or allow it with --set max_failed=1"
         )
-    return Embedded(store, inventory, errors)
+    return Embedded(store, inventory, dict(errors))
 
 
 def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Material:

@@ -7,33 +7,28 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from engine import schema
+from engine.cca_space import ImageProjection, SpaceRecipe
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.index import EXACT_UP_TO, FaissIndex
-from engine.numerics.cca import solve_cca
-from engine.numerics.levels import normalised_levels
-from engine.numerics.moments import stream_moments
+from engine.numerics.kernels import Chi2Map
 from engine.numerics.semantic import Candidates, SemanticNeighbours
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, Verdict
 from engine.vocab import Vocabulary
-from engine.words import word_vector_source
 
 EVIDENCE = 16
 """Nearest candidates of a picture that are named as its neighbours."""
 
 
-class CcaKnnRecipe(Recipe):
+class CcaKnnRecipe(SpaceRecipe):
     """Settings of Murthy et al. 2015, section 3.3, and where this differs from the paper.
 
     Attributes:
-        tag_vectors: the text view, see `engine.words`.
-        regulariser: of both covariances, relative to their mean eigenvalue.
-        dimensions: canonical directions kept; None keeps all.
         neighbours: K, the nearest carriers of each tag that are looked at.
         voters: 'own': a tag gets the votes of its own K nearest carriers; 'union': of all the
             candidates that carry it, which is the paper's way and needs a temperature that
@@ -46,9 +41,6 @@ class CcaKnnRecipe(Recipe):
     """
 
     kind: Literal["cca-knn"] = "cca-knn"
-    tag_vectors: str = "minilm"
-    regulariser: NonNegativeFloat = 0.1
-    dimensions: PositiveInt | None = None
     neighbours: PositiveInt = 10
     voters: Literal["own", "union"] = "own"
     temperature: PositiveFloat = 0.05
@@ -56,32 +48,10 @@ class CcaKnnRecipe(Recipe):
     shortlist: PositiveInt = Field(default=2000)
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "CcaKnn":
-        words = word_vector_source(self.tag_vectors).embed(vocabulary.tags)
-        text_VE = words.vectors_VE
-        moments = stream_moments(
-            (normalised_levels(x_BD, corpus.levels), _mean_vectors(labels_BV, text_VE))
-            for x_BD, labels_BV in corpus.blocks()
-        ).over(group)
-        cca = solve_cca(moments, self.regulariser, self.dimensions)
-        weights_DL = cca.weights_x_DL.astype(np.float32)
-        mean_D = cca.mean_x_D.astype(np.float32)
-        parts = []
-        for x_BD, labels_BV in corpus.blocks():
-            if self.match == "image":
-                projected = (normalised_levels(x_BD, corpus.levels) - mean_D) @ weights_DL
-            else:
-                projected = (_mean_vectors(labels_BV, text_VE) - cca.mean_y_E) @ cca.weights_y_EL
-            parts.append(correlation_normalised(projected.astype(np.float32)))
-        notes: tuple[str, ...] = ()
-        if words.unknown_words:
-            shown = ", ".join(words.unknown_words[:10])
-            notes = (
-                f"{len(words.unknown_words)} words of tags have no vector in "
-                f"'{self.tag_vectors}' ({shown}{', …' if len(words.unknown_words) > 10 else ''}); "
-                "tags made of them alone share one neutral vector",
-            )
+        space = self.learn_space(corpus, vocabulary, group)
+        images = space.images
         ids = group.gather(np.array(corpus.ids, dtype=np.str_))
-        vectors = group.gather(np.concatenate(parts))
+        vectors = group.gather(space.corpus(corpus, self.match))
         indices = group.gather(corpus.labels_NV.indices)
         lengths = group.gather(np.diff(corpus.labels_NV.indptr))
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
@@ -89,31 +59,15 @@ class CcaKnnRecipe(Recipe):
         return CcaKnn(
             self,
             corpus.levels,
-            mean_D,
-            weights_DL,
+            images.mean_D,
+            images.weights_DL,
             FaissIndex.build(np.concatenate(vectors).astype(np.float32)),
             labels_NV,
             tuple(str(image_id) for part in ids for image_id in part),
             vocabulary.digest,
-            notes,
+            space.notes,
+            images.image_map,
         )
-
-
-def correlation_normalised(x_NL: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Centre each row and scale it to unit length: inner products are then correlations."""
-    centred_NL = x_NL - x_NL.mean(axis=1, keepdims=True)
-    lengths_N1 = np.maximum(np.linalg.norm(centred_NL, axis=1, keepdims=True), 1e-12)
-    normalised: NDArray[np.float32] = np.divide(centred_NL, lengths_N1, dtype=np.float32)
-    return normalised
-
-
-def _mean_vectors(
-    labels_BV: sparse.csr_matrix, text_VE: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Mean word vector of each picture's tags (Murthy et al. 2015, section 3.2)."""
-    counts_B1 = np.maximum(np.asarray(labels_BV.sum(axis=1)), 1)
-    means: NDArray[np.float32] = np.divide(labels_BV @ text_VE, counts_B1, dtype=np.float32)
-    return means
 
 
 class CcaKnn(Annotator):
@@ -133,11 +87,10 @@ class CcaKnn(Annotator):
         ids: tuple[str, ...],
         vocabulary_digest: str,
         notes: tuple[str, ...] = (),
+        image_map: Chi2Map | None = None,
     ) -> None:
         self.recipe = recipe
-        self.levels = levels
-        self.mean_D = mean_D
-        self.weights_DL = weights_DL
+        self.project = ImageProjection(levels, mean_D, weights_DL, image_map)
         self.index = index
         self.labels_NV = labels_NV
         self.ids = ids
@@ -147,9 +100,7 @@ class CcaKnn(Annotator):
         self._vectors_NL = index.vectors() if len(ids) <= EXACT_UP_TO else None
 
     def score(self, batch: pa.Table) -> Verdict:
-        embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
-        centred_BD = normalised_levels(embeddings_BD, self.levels) - self.mean_D
-        queries_BL = correlation_normalised(np.matmul(centred_BD, self.weights_DL))
+        queries_BL = self.project(schema.float_tensor(batch, schema.EMBEDDING))
         if self._vectors_NL is not None:
             candidates = self._semantic.among_all(queries_BL @ self._vectors_NL.T)
         else:
@@ -183,7 +134,7 @@ class CcaKnn(Annotator):
         content = {
             "vocabulary": self.vocabulary_digest,
             "recipe": self.recipe.model_dump(mode="json"),
-            "levels": self.levels,
+            "levels": self.project.levels,
             "ids": self.ids,
             "tags": self.labels_NV.shape[1],
         }
@@ -191,8 +142,7 @@ class CcaKnn(Annotator):
             json.dumps(content, ensure_ascii=False), encoding="utf-8"
         )
         arrays = {
-            "mean": self.mean_D,
-            "weights": self.weights_DL,
+            **self.project.arrays(),
             "label_indices": self.labels_NV.indices.astype(np.int32),
             "label_indptr": self.labels_NV.indptr.astype(np.int64),
         }
@@ -216,6 +166,7 @@ class CcaKnn(Annotator):
             _binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
             tuple(content["ids"]),
             content["vocabulary"],
+            image_map=Chi2Map.from_arrays(arrays, "kernel"),
         )
 
 
