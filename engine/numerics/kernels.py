@@ -24,16 +24,16 @@ def chi2_distances(x_ND: NDArray[np.floating], y_MD: NDArray[np.floating]) -> ND
     O(ROWS · D).
 
     Raises:
-        CorpusError: a feature is negative.
+        CorpusError: a feature is negative or not finite.
     """
     for values in (x_ND, y_MD):
-        negative = np.argwhere(values < 0)[:1]
-        if len(negative):
-            row, feature = negative[0]
+        broken = np.argwhere(~((values >= 0) & (values < np.inf)))[:1]
+        if len(broken):
+            row, feature = broken[0]
             raise CorpusError(
                 f"feature {feature} of row {row} is {values[row, feature]:g}, and the χ² kernel "
-                "needs features that are not negative, such as those behind a ReLU; choose "
-                "kernel 'linear' for others"
+                "needs finite features that are not negative, such as those behind a ReLU; choose "
+                "kernel 'linear' for signed ones"
             )
     distances_NM = np.empty((len(x_ND), len(y_MD)), dtype=x_ND.dtype)
     # 0/0 becomes 0/tiny; a sum that is not zero does not change by so little.
@@ -77,7 +77,7 @@ class Chi2Map:
         """Make the map of M landmarks: O(M² D + M³) time, O(M²) memory.
 
         Raises:
-            CorpusError: a feature is negative.
+            CorpusError: a feature is negative or not finite.
         """
         distances_MM = chi2_distances(landmarks_MD, landmarks_MD).astype(np.float64)
         count = len(landmarks_MD)
@@ -94,7 +94,7 @@ class Chi2Map:
         """Features [B, R] in the landmarks' dtype; B = 0 is allowed.
 
         Raises:
-            CorpusError: a feature is negative.
+            CorpusError: a feature is negative or not finite.
         """
         x_BD = x_BD.astype(self.landmarks_MD.dtype, copy=False)
         kernel_BM = np.exp(chi2_distances(x_BD, self.landmarks_MD) / (-2 * self.distance))
