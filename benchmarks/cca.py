@@ -28,6 +28,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.memory import peak_since, start_peak
+
 BLOCK = 4096
 CAUSES = 100
 OTHERS = ("scipy", "sklearn-cca", "sklearn-pls", "zoo-cca", "zoo-mcca")
@@ -73,10 +75,6 @@ def correlations(u_NL: NDArray[np.float64], v_NL: NDArray[np.float64]) -> list[f
     return [float(np.corrcoef(u, v)[0, 1]) for u, v in pairs]
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def run_ours(rows: int, d: int, e: int, components: int) -> Outcome:
     from engine.numerics.cca import solve_cca
     from engine.numerics.moments import stream_moments
@@ -95,11 +93,11 @@ def run_ours(rows: int, d: int, e: int, components: int) -> Outcome:
             yield block
 
     ready()
-    before = peak_mib()
+    held = start_peak()
     started = time.perf_counter()
     cca = solve_cca(stream_moments(timed()), 0.0)
     seconds = time.perf_counter() - started - drawing
-    return {"seconds": seconds, "found": cca.correlations_L.tolist(), "mib": peak_mib() - before}
+    return {"seconds": seconds, "found": cca.correlations_L.tolist(), "mib": peak_since(held)}
 
 
 def run_other(way: str, rows: int, d: int, e: int, components: int) -> Outcome:
@@ -111,13 +109,13 @@ def run_other(way: str, rows: int, d: int, e: int, components: int) -> Outcome:
         "scipy": scipy_eigenproblem,
     }
     fit = makers[way](components, e)
-    before = peak_mib()
+    held = start_peak()
     x_ND, y_NE = whole(rows, d, e)
     ready()
     started = time.perf_counter()
     find = fit(x_ND, y_NE)
     seconds = time.perf_counter() - started
-    mib = peak_mib() - before
+    mib = peak_since(held)
     return {"seconds": seconds, "found": find(x_ND, y_NE), "mib": mib}
 
 

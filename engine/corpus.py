@@ -104,7 +104,7 @@ def rows_of(values_ND: NDArray[np.float32], rows_M: NDArray[np.int64]) -> NDArra
     shape = (len(rows_M), values_ND.shape[1])
     # Without a name, so that nothing stays behind when the last array that maps it is gone.
     with tempfile.TemporaryFile(dir=Path(values_ND.filename).parent) as file:
-        chosen_MD = np.memmap(file, values_ND.dtype, "w+", shape=shape)
+        chosen_MD = np.memmap(file, np.float32, "w+", shape=shape)
         # A file without a name has no place to put its own subsets; the first one's serves.
         chosen_MD.filename = values_ND.filename
         for start in range(0, len(rows_M), BLOCK):

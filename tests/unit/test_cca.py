@@ -107,6 +107,13 @@ def test_the_regulariser_means_the_same_at_any_scale(scale_x: float, scale_y: fl
     )
 
 
+def test_a_width_that_is_given_shares_the_variance_out() -> None:
+    moments = Moments.of(*views())
+    plain, twice = solve_cca(moments, 0.2), solve_cca(moments, 0.4, widths=(12, 8))
+    np.testing.assert_allclose(twice.weights_x_DL, plain.weights_x_DL)
+    np.testing.assert_allclose(twice.correlations_L, plain.correlations_L)
+
+
 @pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, 1e6 / 3])
 @pytest.mark.parametrize("which", ["pictures' embeddings", "tags' vectors"])
 def test_a_view_that_never_varies_is_refused(constant: float, which: str) -> None:
