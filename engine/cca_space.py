@@ -104,6 +104,14 @@ class SpaceRecipe(Recipe):
                 f"'{self.tag_vectors}' ({shown}{more}); tags made of them alone share one neutral "
                 "vector"
             )
+        if self.dimensions == "auto":
+            notes.append(
+                f"{len(cca.correlations_L)} canonical directions correlate by more than "
+                f"{cca.noise:.2f}, the most that unrelated views would, and are kept"
+                if cca.correlations_L[0] > cca.noise
+                else f"no canonical direction correlates by more than {cca.noise:.2f}, the most "
+                "that unrelated views would; the strongest one is kept"
+            )
         if cca.constant_x:
             notes.append(
                 f"{len(cca.constant_x)} of the {len(cca.mean_x_D):,} features never vary in this "
