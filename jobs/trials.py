@@ -128,7 +128,7 @@ def _run(tasks: Sequence[Task], workers: int | None) -> Iterator[tuple[Task, Out
             task = waiting.pop()
             running[_run_task.remote(task.model_dump_json())] = task
         (done,), _ = ray.wait(list(running), num_returns=1)
-        yield running.pop(done), _outcome(done)
+        yield running.pop(done), outcome_of(done)
 
 
 def _outcome(done: ray.ObjectRef[str]) -> Outcome:
