@@ -35,7 +35,9 @@ class SpaceRecipe(Recipe):
 
     Attributes:
         tag_vectors: the text view, see `engine.words`.
-        regulariser: of both covariances, relative to their mean eigenvalue.
+        regulariser: of both covariances, relative to their mean eigenvalue; of a view that a
+            kernel maps, to its variance over the width that it had before, so that the number of
+            landmarks does not change its strength.
         dimensions: canonical directions kept, at most; None keeps all, 'auto' those that stand
             out of the noise (see `engine.numerics.cca.noise_level`).
         kernel: of the pictures. 'chi2' is kernel CCA: the χ² kernel sees the embedding's first
@@ -90,7 +92,9 @@ class SpaceRecipe(Recipe):
             text_map = Chi2Map.of(landmarks)
         views = Views(corpus.levels, text_VE, image_map, text_map)
         moments = corpus.add_up(views).over(group)
-        cca = solve_cca(moments, self.regulariser, self.dimensions, constant="drop")
+        # Of what a kernel maps, the widths that the linear views have.
+        widths = (corpus.embeddings_ND.shape[1], text_VE.shape[1])
+        cca = solve_cca(moments, self.regulariser, self.dimensions, "drop", widths)
         notes = []
         if words.unknown_words:
             shown = ", ".join(words.unknown_words[:SHOWN])
@@ -99,6 +103,14 @@ class SpaceRecipe(Recipe):
                 f"{len(words.unknown_words)} words of tags have no vector in "
                 f"'{self.tag_vectors}' ({shown}{more}); tags made of them alone share one neutral "
                 "vector"
+            )
+        if self.dimensions == "auto":
+            notes.append(
+                f"{len(cca.correlations_L)} canonical directions correlate by more than "
+                f"{cca.noise:.2f}, the most that unrelated views would, and are kept"
+                if cca.correlations_L[0] > cca.noise
+                else f"no canonical direction correlates by more than {cca.noise:.2f}, the most "
+                "that unrelated views would; the strongest one is kept"
             )
         if cca.constant_x:
             notes.append(

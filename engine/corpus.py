@@ -87,7 +87,7 @@ class Corpus:
         social = self.social_tags
         return Corpus(
             ids,
-            _rows_of(self.embeddings_ND, rows_M),
+            rows_of(self.embeddings_ND, rows_M),
             self.labels_NV[rows_M],
             self.levels,
             None if social is None else tuple(social[row] for row in rows_M),
@@ -95,14 +95,16 @@ class Corpus:
         )
 
 
-def _rows_of(values_ND: NDArray[np.float32], rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows `rows_M`: of a mapped file in another mapped file beside it, never all in memory."""
+def rows_of(values_ND: NDArray[np.float32], rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows `rows_M` [M, D]: of a mapped file in another one beside it, never all in memory."""
     if not isinstance(values_ND, np.memmap) or values_ND.filename is None or not len(rows_M):
         return values_ND[rows_M]
+    if len(rows_M) == len(values_ND) and (rows_M == np.arange(len(values_ND))).all():
+        return values_ND
     shape = (len(rows_M), values_ND.shape[1])
     # Without a name, so that nothing stays behind when the last array that maps it is gone.
     with tempfile.TemporaryFile(dir=Path(values_ND.filename).parent) as file:
-        chosen_MD = np.memmap(file, values_ND.dtype, "w+", shape=shape)
+        chosen_MD = np.memmap(file, np.float32, "w+", shape=shape)
         # A file without a name has no place to put its own subsets; the first one's serves.
         chosen_MD.filename = values_ND.filename
         for start in range(0, len(rows_M), BLOCK):

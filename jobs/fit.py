@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from engine import schema
 from engine.bundle import Bundle, check_target, load_bundle, new_bundle
 from engine.config import FitConfig
-from engine.corpus import Corpus
+from engine.corpus import Corpus, rows_of
 from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
@@ -29,6 +29,7 @@ from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
 from jobs.sink import finished_parts
 from jobs.source import take_inventory
+from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_beside
 
 SAMPLED_CHUNKS = 20
@@ -157,7 +158,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     ids: list[str] = []
     tags: list[list[str]] = []
     social: list[tuple[str, ...]] = []
-    blocks: list[np.ndarray] = []
+    embeddings = EmbeddingFile(embedded.store.path("embeddings.float32"))
     thumbnails: dict[str, bytes] = {}
     untagged = 0
     for part in embedded.parts():
@@ -170,7 +171,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         tags.extend([one for one in given if one])
         social.extend(social_lists(healthy))
         if healthy.num_rows:
-            blocks.append(schema.float_tensor(healthy, schema.EMBEDDING))
+            embeddings.append(schema.float_tensor(healthy, schema.EMBEDDING))
         if schema.THUMBNAIL in healthy.column_names:
             jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
             thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
@@ -186,10 +187,11 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     tagged_ids = tuple(ids[row] for row in kept)
     learned = Corpus(
         tagged_ids,
-        np.concatenate(blocks)[kept],
+        rows_of(embeddings.mapped(), kept),
         labels_NV[kept],
         levels,
         tuple(social[row] for row in kept) if any(social) else None,
+        PartSpread(embedded.store, embedded.inventory),
     )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
 

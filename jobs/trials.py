@@ -128,10 +128,11 @@ def _run(tasks: Sequence[Task], workers: int | None) -> Iterator[tuple[Task, Out
             task = waiting.pop()
             running[_run_task.remote(task.model_dump_json())] = task
         (done,), _ = ray.wait(list(running), num_returns=1)
-        yield running.pop(done), _outcome(done)
+        yield running.pop(done), outcome_of(done)
 
 
-def _outcome(done: ray.ObjectRef[str]) -> Outcome:
+def outcome_of(done: ray.ObjectRef[str]) -> Outcome:
+    """What a task left, its failure among it: a lost worker is that of its own run alone."""
     try:
         return Outcome.model_validate_json(ray.get(done))
     except RayTaskError as error:

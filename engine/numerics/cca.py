@@ -59,6 +59,7 @@ def solve_cca(
     regulariser: float,
     dimensions: int | Literal["auto"] | None = None,
     constant: Literal["refuse", "drop"] = "refuse",
+    widths: tuple[int | None, int | None] = (None, None),
 ) -> CCA:
     """Maximise the correlation of the two projected views (Murthy et al. 2015, Eq. 1 and 2).
 
@@ -76,6 +77,9 @@ def solve_cca(
             `noise_level` expects of unrelated views, and at least one.
         constant: 'refuse' a feature that never varies; or 'drop' it, with a weight of zero, and
             name it in the result. A ReLU network has dead features on a small corpus.
+        widths: numbers of eigenvalues of x and of y that their variance counts as shared by, for
+            the regulariser; None: D and E. A kernel's feature map has as many dimensions as
+            landmarks, and how strong the regulariser is must not hang on their number.
 
     Raises:
         CorpusError: fewer than two rows, a feature that is NaN or infinite somewhere, a constant
@@ -87,8 +91,8 @@ def solve_cca(
         )
     constant_x = _check_view(moments.xx_DD, moments.mean_x_D, moments.count, X_VIEW, constant)
     constant_y = _check_view(moments.yy_EE, moments.mean_y_E, moments.count, Y_VIEW, constant)
-    whiten_x_DP, freedom_x = _whitening(moments.xx_DD / moments.count, regulariser)
-    whiten_y_EQ, freedom_y = _whitening(moments.yy_EE / moments.count, regulariser)
+    whiten_x_DP, freedom_x = _whitening(moments.xx_DD / moments.count, regulariser, widths[0])
+    whiten_y_EQ, freedom_y = _whitening(moments.yy_EE / moments.count, regulariser, widths[1])
     left, correlations, right = linalg.svd(
         whiten_x_DP.T @ (moments.xy_DE / moments.count) @ whiten_y_EQ, full_matrices=False
     )
@@ -179,13 +183,13 @@ def _features(places: Sequence[int] | NDArray[np.int64]) -> str:
 
 
 def _whitening(
-    covariance_DD: NDArray[np.float64], regulariser: float
+    covariance_DD: NDArray[np.float64], regulariser: float, width: int | None
 ) -> tuple[NDArray[np.float64], float]:
     """W [D, P] with Wᵀ (C + λI) W = I on the P directions that vary, and their freedom Σ μ/(μ+λ).
 
     μ are the eigenvalues of C.
     """
-    mean_eigenvalue = float(np.trace(covariance_DD)) / len(covariance_DD)
+    mean_eigenvalue = float(np.trace(covariance_DD)) / (width or len(covariance_DD))
     values, vectors = linalg.eigh((covariance_DD + covariance_DD.T) / 2)
     bare = np.maximum(values, 0.0)
     values = values + regulariser * mean_eigenvalue

@@ -13,33 +13,34 @@ from scipy import linalg
 
 from engine.errors import CorpusError
 
-ROWS = 64
-"""Pictures that are compared with a landmark at a time: these stay in a core's cache."""
+AT_ONCE = 65_536
+"""Features (of some pictures) that are compared with a landmark's at a time: they stay in cache."""
 
 
 def chi2_distances(x_ND: NDArray[np.floating], y_MD: NDArray[np.floating]) -> NDArray[np.floating]:
     """Σ (x - y)² / (x + y) of each pair of rows, [N, M] in x's own dtype; 0/0 counts as 0.
 
     A pair's distance does not depend on what else is in the batch. Beside the result memory is
-    O(ROWS · D).
+    O(D).
 
     Raises:
-        CorpusError: a feature is negative.
+        CorpusError: a feature is negative or not finite.
     """
     for values in (x_ND, y_MD):
-        negative = np.argwhere(values < 0)[:1]
-        if len(negative):
-            row, feature = negative[0]
+        broken = np.argwhere(~((values >= 0) & (values < np.inf)))[:1]
+        if len(broken):
+            row, feature = broken[0]
             raise CorpusError(
                 f"feature {feature} of row {row} is {values[row, feature]:g}, and the χ² kernel "
-                "needs features that are not negative, such as those behind a ReLU; choose "
-                "kernel 'linear' for others"
+                "needs finite features that are not negative, such as those behind a ReLU; choose "
+                "kernel 'linear' for signed ones"
             )
     distances_NM = np.empty((len(x_ND), len(y_MD)), dtype=x_ND.dtype)
     # 0/0 becomes 0/tiny; a sum that is not zero does not change by so little.
     tiny = np.finfo(x_ND.dtype).tiny
-    for start in range(0, len(x_ND), ROWS):
-        x_RD = x_ND[start : start + ROWS]
+    rows = max(1, AT_ONCE // x_ND.shape[1])
+    for start in range(0, len(x_ND), rows):
+        x_RD = x_ND[start : start + rows]
         apart_RD, sum_RD = np.empty_like(x_RD), np.empty_like(x_RD)
         for landmark, y_D in enumerate(y_MD.astype(x_ND.dtype, copy=False)):
             np.subtract(x_RD, y_D, out=apart_RD)
@@ -47,7 +48,7 @@ def chi2_distances(x_ND: NDArray[np.floating], y_MD: NDArray[np.floating]) -> ND
             np.add(x_RD, y_D, out=sum_RD)
             np.maximum(sum_RD, tiny, out=sum_RD)
             np.divide(apart_RD, sum_RD, out=apart_RD)
-            np.einsum("rd->r", apart_RD, out=distances_NM[start : start + ROWS, landmark])
+            np.einsum("rd->r", apart_RD, out=distances_NM[start : start + rows, landmark])
     return distances_NM
 
 
@@ -77,7 +78,7 @@ class Chi2Map:
         """Make the map of M landmarks: O(M² D + M³) time, O(M²) memory.
 
         Raises:
-            CorpusError: a feature is negative.
+            CorpusError: a feature is negative or not finite.
         """
         distances_MM = chi2_distances(landmarks_MD, landmarks_MD).astype(np.float64)
         count = len(landmarks_MD)
@@ -94,12 +95,13 @@ class Chi2Map:
         """Features [B, R] in the landmarks' dtype; B = 0 is allowed.
 
         Raises:
-            CorpusError: a feature is negative.
+            CorpusError: a feature is negative or not finite.
         """
         x_BD = x_BD.astype(self.landmarks_MD.dtype, copy=False)
         kernel_BM = np.exp(chi2_distances(x_BD, self.landmarks_MD) / (-2 * self.distance))
         features_BR = kernel_BM.astype(np.float64) @ self.whiten_MR
-        return features_BR.astype(self.landmarks_MD.dtype, copy=False)
+        features: NDArray[np.floating] = features_BR.astype(self.landmarks_MD.dtype, copy=False)
+        return features
 
     def arrays(self, prefix: str) -> dict[str, NDArray[np.generic]]:
         """What `from_arrays` reads, under names of their own for a safetensors file."""

@@ -117,15 +117,14 @@ def _centred(
     values_ND: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean [D], and the deviations from it [N, D]."""
-    values_ND = values_ND.astype(np.float64)
     if not len(values_ND):
-        return np.zeros(values_ND.shape[1]), values_ND
+        return np.zeros(values_ND.shape[1]), values_ND.astype(np.float64)
     # About the first row: a feature that never varies then has a deviation of exactly zero.
-    first_D = values_ND[0].copy()
-    values_ND -= first_D
-    mean_D = values_ND.mean(axis=0)
-    values_ND -= mean_D
-    return first_D + mean_D, values_ND
+    first_D = values_ND[0].astype(np.float64)
+    apart_ND: NDArray[np.float64] = np.subtract(values_ND, first_D, dtype=np.float64)
+    mean_D = apart_ND.mean(axis=0)
+    apart_ND -= mean_D
+    return first_D + mean_D, apart_ND
 
 
 def _updated(

@@ -1,11 +1,15 @@
 """`tagloom table` from a folder of pictures to table.md, .json and .png, and on again."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import ray
 from PIL import Image
+
+from jobs.trials import Outcome, outcome_of
 
 TABLE = """
 title = "Two of ours"
@@ -86,13 +90,15 @@ def test_a_table_is_built_and_gone_on_with(tagloom, corpus: Path, tmp_path: Path
     assert [row["cells"]["drawn"]["seeds"] for row in again["rows"]] == [[1], [1], [1]]
     assert "R |" not in (out / "table.md").read_text()
 
-    # Another state of the corpus is another corpus.
+    # Another state of the corpus is another corpus; a test part is tested whole.
     first, *rest = (corpus / "annotations.jsonl").read_text().splitlines(keepends=True)
     (corpus / "annotations.jsonl").write_text("".join([*rest, first]))
-    run = tagloom(*command, "--set", "seeds=[1]", "--quiet")
+    run = tagloom(*command, "--test", f"drawn={corpus}", "--quiet")
     assert run.code == 0, run.err
     assert len(list(out.glob("embedded/*/*.npy"))) == 2
     assert len(list((out / "results").iterdir())) == 8
+    note = json.loads((out / "table.json").read_text())["corpora"]["drawn"]
+    assert (note["tested"], note["split"]) == (150, "its own test part")
 
 
 @pytest.mark.parametrize(
@@ -128,3 +134,23 @@ def test_a_folder_of_something_else_is_left_alone(tagloom, corpus: Path, tmp_pat
     run = tagloom("table", table, "--corpus", f"drawn={corpus}", "--out", corpus)
     assert run.code == 1
     assert "is not empty and holds no table" in run.err
+
+
+def test_a_worker_that_is_lost_is_a_failure_of_its_run_alone(cluster: None) -> None:
+    @ray.remote(max_retries=0)
+    def lost() -> str:
+        os._exit(1)
+
+    @ray.remote(max_retries=0)
+    def broken() -> str:
+        raise ValueError("two\nlines")
+
+    @ray.remote
+    def done() -> str:
+        return Outcome(figures={"f1": 1.0}).model_dump_json()
+
+    told = outcome_of(lost.remote()).failure
+    assert told is not None
+    assert told.startswith("its worker was lost, WorkerCrashedError: ")
+    assert outcome_of(broken.remote()) == Outcome(failure="ValueError: two lines")
+    assert outcome_of(done.remote()) == Outcome(figures={"f1": 1.0})

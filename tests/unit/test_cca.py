@@ -57,6 +57,28 @@ def test_it_solves_the_generalised_eigenproblem(regulariser: float) -> None:
         assert abs(cosine) == pytest.approx(1, abs=1e-7)
 
 
+@BOUNDED
+@given(
+    rows=st.integers(12, 60),
+    d=st.integers(1, 8),
+    e=st.integers(1, 8),
+    regulariser=st.floats(1e-3, 10),
+    seed=st.integers(0, 2**31),
+)
+def test_it_solves_the_eigenproblem_of_any_shape(
+    rows: int, d: int, e: int, regulariser: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x_ND = rng.standard_normal((rows, d)) * rng.uniform(0.1, 10, d) + rng.uniform(-9, 9, d)
+    y_NE = rng.standard_normal((rows, e)) + x_ND[:, :1]
+    cca = fit_cca(x_ND, y_NE, regulariser)
+    least = min(d, e)
+    assert cca.weights_x_DL.shape == (d, least)
+    assert cca.weights_y_EL.shape == (e, least)
+    correlations, _ = generalised_eigenvalues(x_ND, y_NE, regulariser)
+    np.testing.assert_allclose(cca.correlations_L, correlations[:least], atol=1e-7)
+
+
 def test_it_finds_the_correlations_that_sklearn_finds() -> None:
     x_ND, y_NE = views()
     cca = solve_cca(Moments.of(x_ND, y_NE), 0.0)
@@ -105,6 +127,13 @@ def test_the_regulariser_means_the_same_at_any_scale(scale_x: float, scale_y: fl
     np.testing.assert_allclose(
         np.abs(scaled.weights_x_DL[:, 0]) * scale_x, np.abs(plain.weights_x_DL[:, 0]), rtol=1e-5
     )
+
+
+def test_a_width_that_is_given_shares_the_variance_out() -> None:
+    moments = Moments.of(*views())
+    plain, twice = solve_cca(moments, 0.2), solve_cca(moments, 0.4, widths=(12, 8))
+    np.testing.assert_allclose(twice.weights_x_DL, plain.weights_x_DL)
+    np.testing.assert_allclose(twice.correlations_L, plain.correlations_L)
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, 1e6 / 3])

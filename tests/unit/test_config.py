@@ -85,7 +85,7 @@ def test_the_last_override_wins() -> None:
         ("decode.max_pixels=0", r"decode: .*max_pixels must be"),
         ("decode.max_bytes=-1", r"decode: .*max_bytes"),
         ("annotators={}", "annotators"),
-        ('annotators.x.kind="cca"', r"annotators\.x: .*'cca'; choose one of prior"),
+        ('annotators.x.kind="no-cca"', r"annotators\.x: .*'no-cca'; choose one of prior"),
         ("annotators.x.neighbours=3", r"annotators\.x: .*kind is None"),
         ('annotators.x={kind="cca-knn",neighbours=0}', r"annotators\.x.*neighbours"),
         ('annotators.x={kind="cca-knn",neighbour=5}', r"annotators\.x.*neighbour"),

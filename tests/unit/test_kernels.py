@@ -71,6 +71,10 @@ def test_a_negative_feature_is_named() -> None:
             chi2_distances(*pair)
     with pytest.raises(CorpusError, match="behind a ReLU"):
         Chi2Map.of(x_ND)(broken)
+    for value in (np.nan, np.inf):
+        broken[2, 5] = value
+        with pytest.raises(CorpusError, match=f"feature 5 of row 2 is {value}"):
+            Chi2Map.of(broken)
 
 
 def test_inner_products_of_landmarks_are_the_kernel() -> None:
