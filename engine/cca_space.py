@@ -95,12 +95,16 @@ class SpaceRecipe(Recipe):
         # Of what a kernel maps, the widths that the linear views have.
         widths = (corpus.embeddings_ND.shape[1], text_VE.shape[1])
         cca = solve_cca(moments, self.regulariser, self.dimensions, "drop", widths)
+        return Space(views, cca, self._notes(words.unknown_words, cca))
+
+    def _notes(self, unknown_words: tuple[str, ...], cca: CCA) -> tuple[str, ...]:
+        """What the user should know of the fit."""
         notes = []
-        if words.unknown_words:
-            shown = ", ".join(words.unknown_words[:SHOWN])
-            more = ", …" if len(words.unknown_words) > SHOWN else ""
+        if unknown_words:
+            shown = ", ".join(unknown_words[:SHOWN])
+            more = ", …" if len(unknown_words) > SHOWN else ""
             notes.append(
-                f"{len(words.unknown_words)} words of tags have no vector in "
+                f"{len(unknown_words)} words of tags have no vector in "
                 f"'{self.tag_vectors}' ({shown}{more}); tags made of them alone share one neutral "
                 "vector"
             )
@@ -117,7 +121,7 @@ class SpaceRecipe(Recipe):
                 f"{len(cca.constant_x)} of the {len(cca.mean_x_D):,} features never vary in this "
                 "corpus, and are left out of CCA"
             )
-        return Space(views, cca, tuple(notes))
+        return tuple(notes)
 
 
 @dataclass(frozen=True)

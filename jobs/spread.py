@@ -73,7 +73,9 @@ class PartSpread:
         Raises:
             TagloomError: `measure` raised it in a worker.
         """
-        places_N = pc.index_in(pa.array(corpus.ids), value_set=self._ids).to_numpy()
+        found = pc.index_in(pa.array(corpus.ids), value_set=self._ids)
+        assert not found.null_count, "the corpus has pictures that no part has"
+        places_N = found.to_numpy().astype(np.int64)
         order_N = np.argsort(places_N)
         starts = np.cumsum([0, *(chunk.rows for chunk in self.inventory.chunks)])
         task = _Task(
