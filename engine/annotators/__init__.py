@@ -7,6 +7,7 @@ from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorReci
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.stacked import Stacked, StackedRecipe
 from engine.recipe import Annotator, Recipe
 
 
@@ -24,4 +25,5 @@ REGISTRY: dict[str, Method] = {
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
+    "stacked": Method(StackedRecipe, Stacked),
 }
