@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from engine.numerics.cca import solve_cca
 from engine.numerics.levels import normalised_levels
 from engine.numerics.moments import stream_moments
 from engine.numerics.semantic import Candidates, SemanticNeighbours
+from engine.numerics.vote_scale import fitted_temperature
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
 from engine.words import word_vector_source
@@ -38,9 +39,12 @@ class CcaKnnRecipe(Recipe):
         voters: 'own': a tag gets the votes of its own K nearest carriers; 'union': of all the
             candidates that carry it, which is the paper's way and needs a temperature that
             suits the corpus, or frequent tags outvote all others.
-        temperature: distances are divided by it before the exponential of Eq. 5 (the paper: 1).
+        temperature: distances are divided by it before the exponential of Eq. 5 (the paper: 1);
+            'fitted': by what explains the tags of the training pictures best.
         match: 'image' compares T with the projected training images U, 'text' with their
-            projected tags V, which is the paper's way.
+            projected tags V, which is the paper's way; 'both' with both.
+        text_share: what V counts in 'both': the similarity is (1 - share) · that of U + share ·
+            that of V.
         shortlist: above `EXACT_UP_TO` pictures, semantic neighbours are sought among so many
             nearest ones from the FAISS index.
     """
@@ -51,8 +55,9 @@ class CcaKnnRecipe(Recipe):
     dimensions: PositiveInt | None = None
     neighbours: PositiveInt = 10
     voters: Literal["own", "union"] = "own"
-    temperature: PositiveFloat = 0.05
-    match: Literal["image", "text"] = "image"
+    temperature: PositiveFloat | Literal["fitted"] = 0.05
+    match: Literal["image", "text", "both"] = "image"
+    text_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     shortlist: PositiveInt = Field(default=2000)
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "CcaKnn":
@@ -67,11 +72,15 @@ class CcaKnnRecipe(Recipe):
         mean_D = cca.mean_x_D.astype(np.float32)
         parts = []
         for x_BD, labels_BV in corpus.blocks():
-            if self.match == "image":
-                projected = (normalised_levels(x_BD, corpus.levels) - mean_D) @ weights_DL
-            else:
-                projected = (_mean_vectors(labels_BV, text_VE) - cca.mean_y_E) @ cca.weights_y_EL
-            parts.append(correlation_normalised(projected.astype(np.float32)))
+            sides = []
+            if self.match != "text":
+                sides.append((normalised_levels(x_BD, corpus.levels) - mean_D) @ weights_DL)
+            if self.match != "image":
+                text_BE = _mean_vectors(labels_BV, text_VE)
+                sides.append((text_BE - cca.mean_y_E) @ cca.weights_y_EL)
+            parts.append(
+                self.beside([correlation_normalised(one.astype(np.float32)) for one in sides])
+            )
         notes: tuple[str, ...] = ()
         if words.unknown_words:
             shown = ", ".join(words.unknown_words[:10])
@@ -86,17 +95,30 @@ class CcaKnnRecipe(Recipe):
         lengths = group.gather(np.diff(corpus.labels_NV.indptr))
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         labels_NV = _binary_matrix(np.concatenate(indices), indptr, len(vocabulary))
+        vectors_NL = np.concatenate(vectors).astype(np.float32)
+        recipe = self
+        if self.temperature == "fitted":
+            pooled = self.voters == "union"
+            temperature = fitted_temperature(vectors_NL, labels_NV, self.neighbours, pooled)
+            recipe = self.model_copy(update={"temperature": temperature})
         return CcaKnn(
-            self,
+            recipe,
             corpus.levels,
             mean_D,
             weights_DL,
-            FaissIndex.build(np.concatenate(vectors).astype(np.float32)),
+            FaissIndex.build(vectors_NL),
             labels_NV,
             tuple(str(image_id) for part in ids for image_id in part),
             vocabulary.digest,
             notes,
         )
+
+    def beside(self, sides: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """One vector from those of the sides that are matched: inner products blend."""
+        if len(sides) == 1:
+            return sides[0]
+        shares = np.sqrt(np.float32([1 - self.text_share, self.text_share]))
+        return np.hstack([share * side for share, side in zip(shares, sides, strict=True)])
 
 
 def correlation_normalised(x_NL: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,7 +156,9 @@ class CcaKnn(Annotator):
         vocabulary_digest: str,
         notes: tuple[str, ...] = (),
     ) -> None:
+        assert recipe.temperature != "fitted"
         self.recipe = recipe
+        self._temperature = recipe.temperature
         self.levels = levels
         self.mean_D = mean_D
         self.weights_DL = weights_DL
@@ -149,13 +173,16 @@ class CcaKnn(Annotator):
     def score(self, batch: pa.Table) -> Verdict:
         embeddings_BD = schema.float_tensor(batch, schema.EMBEDDING)
         centred_BD = normalised_levels(embeddings_BD, self.levels) - self.mean_D
-        queries_BL = correlation_normalised(np.matmul(centred_BD, self.weights_DL))
+        query_BL = correlation_normalised(np.matmul(centred_BD, self.weights_DL))
+        # In 'both' the same T is held against U and against V.
+        both = self.recipe.match == "both"
+        queries_BL = self.recipe.beside([query_BL, query_BL] if both else [query_BL])
         if self._vectors_NL is not None:
             candidates = self._semantic.among_all(queries_BL @ self._vectors_NL.T)
         else:
             candidates = self._semantic.among(*self.index.search(queries_BL, self.recipe.shortlist))
         votes_BV = self._semantic.votes(
-            candidates, self.recipe.temperature, pooled=self.recipe.voters == "union"
+            candidates, self._temperature, pooled=self.recipe.voters == "union"
         )
         # Votes are read as odds: a monotone way into [0, 1] that calibration can undo.
         return Verdict(votes_BV / (1 + votes_BV), self._evidence(candidates))

@@ -10,7 +10,7 @@ def principal_axes(
     """Orthonormal axes float32 [D, L] of most of the variance, L = min(components, D).
 
     All of D are wanted: the axes are those of the features themselves, for no rotation is needed.
-    Otherwise a randomised sketch with power iterations finds them (Halko, Martinsson and Tropp
+    Otherwise a randomised sketch with a power iteration finds them (Halko, Martinsson and Tropp
     2011), in a small part of the time of a full decomposition.
 
     Args:
@@ -22,6 +22,8 @@ def principal_axes(
     # Here, not above: the import takes a second that a fitted annotator need not pay.
     from sklearn.utils.extmath import randomized_svd
 
-    axes_DL, _, _ = randomized_svd(covariance_DD, components, n_iter=3, random_state=seed)
-    found: NDArray[np.float32] = axes_DL.astype(np.float32)
-    return np.ascontiguousarray(found)
+    axes_DL: NDArray[np.float32]
+    axes_DL, _, _ = randomized_svd(
+        covariance_DD.astype(np.float32), components, n_iter=1, random_state=seed
+    )
+    return np.ascontiguousarray(axes_DL)
