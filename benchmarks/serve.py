@@ -59,7 +59,7 @@ def fit(folder: Path, pictures: int) -> None:
     tags = [one.tags for one in drawn]
     vocabulary = Vocabulary.learn(tags)
     ids = tuple(one.image_id for one in drawn)
-    levels = backbone(config.embed.backbone).levels
+    levels = backbone(config.embed.network).levels
     vectors = schema.float_tensor(embedded, schema.EMBEDDING)
     corpus = Corpus(ids, vectors, vocabulary.encode(tags), levels)
     thumbnails = dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True))

@@ -143,8 +143,7 @@ class Views:
 
     def tags(self, labels_BV: sparse.csr_matrix) -> NDArray[np.floating]:
         """The text view."""
-        means_BE = mean_vectors(labels_BV, self.text_VE)
-        return means_BE if self.text_map is None else self.text_map(means_BE)
+        return tag_features(labels_BV, self.text_VE, self.text_map)
 
 
 @dataclass(frozen=True)
@@ -165,23 +164,11 @@ class Space:
             self.views.image_map,
         )
 
-    def tags(self, labels_BV: sparse.csr_matrix) -> NDArray[np.float32]:
-        """V = (Y - mean) Wy, normalised for correlation: float32 [B, L]."""
-        projected_BL = (self.views.tags(labels_BV) - self.cca.mean_y_E) @ self.cca.weights_y_EL
-        return correlation_normalised(projected_BL.astype(np.float32))
-
-    def corpus(self, corpus: Corpus, match: Literal["image", "text"]) -> NDArray[np.float32]:
-        """This rank's training pictures as a query meets them, float32 [N, L].
-
-        Args:
-            match: by what they show (U), or by their tags (V).
-        """
-        images = self.images
-        parts = [
-            images(x_BD) if match == "image" else self.tags(labels_BV)
-            for x_BD, labels_BV in corpus.blocks()
-        ]
-        return np.concatenate(parts)
+    @property
+    def tags(self) -> "TagProjection":
+        """The text side."""
+        views, cca = self.views, self.cca
+        return TagProjection(views.text_VE, cca.mean_y_E, cca.weights_y_EL, views.text_map)
 
 
 @dataclass(frozen=True)
@@ -224,6 +211,51 @@ class ImageProjection:
             np.asarray(arrays["weights"], dtype=np.float32),
             Chi2Map.from_arrays(arrays, "kernel"),
         )
+
+
+@dataclass(frozen=True)
+class TagProjection:
+    """V = (y - mean) Wy of a picture's tags (Murthy et al. 2015, Eq. 4).
+
+    Attributes:
+        text_VE: float32, each tag's vector.
+        mean_E, weights_EL: float64, of the mapped means where there is a map.
+    """
+
+    text_VE: NDArray[np.float32]
+    mean_E: NDArray[np.float64]
+    weights_EL: NDArray[np.float64]
+    text_map: Chi2Map | None = None
+
+    def __call__(self, labels_BV: sparse.csr_matrix) -> NDArray[np.float32]:
+        """V, normalised for correlation: float32 [B, L]."""
+        features_BE = tag_features(labels_BV, self.text_VE, self.text_map)
+        projected_BL = (features_BE - self.mean_E) @ self.weights_EL
+        return correlation_normalised(projected_BL.astype(np.float32))
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """What a safetensors file needs of it."""
+        mapped = {} if self.text_map is None else self.text_map.arrays("text_kernel")
+        own = {"text_vectors": self.text_VE, "text_mean": self.mean_E}
+        return {**own, "text_weights": self.weights_EL, **mapped}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> "TagProjection":
+        """The projection that `arrays` gave, to the bit."""
+        return cls(
+            np.asarray(arrays["text_vectors"], dtype=np.float32),
+            np.asarray(arrays["text_mean"], dtype=np.float64),
+            np.asarray(arrays["text_weights"], dtype=np.float64),
+            Chi2Map.from_arrays(arrays, "text_kernel"),
+        )
+
+
+def tag_features(
+    labels_BV: sparse.csr_matrix, text_VE: NDArray[np.float32], text_map: Chi2Map | None
+) -> NDArray[np.floating]:
+    """Tags as CCA sees them: the mean of their vectors, mapped if there is a map."""
+    means_BE = mean_vectors(labels_BV, text_VE)
+    return means_BE if text_map is None else text_map(means_BE)
 
 
 def image_features(

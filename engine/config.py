@@ -20,8 +20,8 @@ from engine.annotators import REGISTRY
 from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosteriorRecipe
 from engine.annotators.linear import LinearRecipe
-from engine.embed import BACKBONES, Compute
-from engine.errors import ConfigError
+from engine.embed import BACKBONES, FLIP, Compute, backbone
+from engine.errors import BackboneError, ConfigError
 from engine.geometry import Pixels
 from engine.image import DecodeLimits
 from engine.overrides import override_setting
@@ -57,12 +57,16 @@ class EmbedConfig(_Section):
     """Which backbone embeds the pictures, and what computes it when pictures are annotated.
 
     Attributes:
+        backbone: one, or several joined by '+': their levels lie side by side in the embedding,
+            and all of them see the square of the first.
+        flip: embed the mirror image of every picture as well and take the mean of the two.
         compute, pixels: 'auto' is the fastest that `accuracy` allows.
         geometry: 'backbone' is what its weights were trained with; 'squash' (as in Murthy et al.
             2015) keeps the whole picture and not its aspect ratio; 'crop' keeps the middle.
     """
 
     backbone: str = "efficientnet-lite2"
+    flip: bool = False
     compute: Compute = "auto"
     pixels: Literal["auto"] | Pixels = "auto"
     accuracy: AccuracyConfig = AccuracyConfig()
@@ -70,9 +74,24 @@ class EmbedConfig(_Section):
 
     @model_validator(mode="after")
     def _known_backbone(self) -> "EmbedConfig":
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"no backbone '{self.backbone}'; choose one of {', '.join(BACKBONES)}")
+        if self.backbone in BACKBONES:
+            return self
+        if self.backbone.endswith(FLIP):
+            name = self.backbone.removesuffix(FLIP)
+            raise ValueError(f"backbone '{self.backbone}': write backbone = '{name}', flip = true")
+        for name in self.backbone.split("+"):
+            if name not in BACKBONES:
+                raise ValueError(f"no backbone '{name}'; choose one of {', '.join(BACKBONES)}")
+        try:
+            backbone(self.backbone)
+        except BackboneError as error:
+            raise ValueError(str(error)) from error
         return self
+
+    @property
+    def network(self) -> str:
+        """The name under which `engine.embed.backbone` knows all this; it goes into the bundle."""
+        return self.backbone + FLIP * self.flip
 
 
 def _recipe(value: object) -> object:

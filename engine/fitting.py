@@ -122,7 +122,7 @@ def fit_bundle(
     if material.thumbnails:
         (draft / "thumbnails").mkdir()
         save_thumbnails(draft / "thumbnails", material.thumbnails)
-    spec = backbone(config.embed.backbone)
+    spec = backbone(config.embed.network)
     manifest = Manifest(
         vocabulary=vocabulary.digest,
         backbone=BackboneEntry(

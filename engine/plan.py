@@ -24,7 +24,7 @@ from engine.thumbnails import SIDE
 
 def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
     """The part of a picture's way that training shares: decode and embed."""
-    spec = backbone(config.embed.backbone)
+    spec = backbone(config.embed.network)
     geometry = embedding_geometry(config)
     # In float32 and by the reference, whatever computes later: what is learned is learned once.
     compute = resolve_compute(config.embed.compute)
@@ -38,7 +38,7 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
 
 def embedding_geometry(config: FitConfig) -> Geometry:
     """The backbone's own geometry, or its size under the mode that the configuration names."""
-    own = backbone(config.embed.backbone).geometry
+    own = backbone(config.embed.network).geometry
     if config.embed.geometry == "backbone":
         return own
     return Geometry(mode=config.embed.geometry, size=own.size, resize_to=own.resize_to)

@@ -183,7 +183,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         notes.append(f"pictures that could not be used: {_listed(embedded.errors)}")
     if untagged:
         notes.append(f"{untagged:,} pictures without tags were passed over")
-    levels = backbone(config.embed.backbone).levels
+    levels = backbone(config.embed.network).levels
     tagged_ids = tuple(ids[row] for row in kept)
     learned = Corpus(
         tagged_ids,

@@ -12,6 +12,7 @@ from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.stacked import Stacked, StackedRecipe
 from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
 from engine.annotators.tagprop import TagProp, TagPropRecipe
 from engine.annotators.two_pass_knn import (
@@ -46,4 +47,5 @@ REGISTRY: dict[str, Method] = {
     "mbrm": Method(MbrmRecipe, Mbrm),
     "svm-dmbrm": Method(SvmDmbrmRecipe, SvmDmbrm),
     "skl-crm": Method(SklCrmRecipe, SklCrm),
+    "stacked": Method(StackedRecipe, Stacked),
 }

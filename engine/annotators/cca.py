@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
@@ -14,9 +13,12 @@ from scipy import sparse
 from engine import schema
 from engine.cca_space import ImageProjection, SpaceRecipe
 from engine.corpus import Corpus
+from engine.evidence import evidence_column
+from engine.gathering import binary_matrix
 from engine.group import Group
 from engine.index import EXACT_UP_TO, FaissIndex
 from engine.numerics.walk import STEPS, Walk
+from engine.placement import Placement
 from engine.recipe import Annotator, Verdict
 from engine.vocab import Vocabulary
 
@@ -41,14 +43,14 @@ class CcaRecipe(SpaceRecipe):
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Cca":
         space = self.learn_space(corpus, vocabulary, group)
         ids = group.gather(np.array(corpus.ids, dtype=np.str_))
-        vectors = group.gather(space.corpus(corpus, self.match))
+        vectors = group.gather(Placement.of(space, self.match).corpus(corpus))
         indices = np.concatenate(group.gather(corpus.labels_NV.indices))
         lengths = np.concatenate(group.gather(np.diff(corpus.labels_NV.indptr)))
         return Cca(
             self,
             space.images,
             FaissIndex.build(np.concatenate(vectors).astype(np.float32)),
-            _binary_matrix(indices, np.concatenate([[0], np.cumsum(lengths)]), len(vocabulary)),
+            binary_matrix(indices, np.concatenate([[0], np.cumsum(lengths)]), len(vocabulary)),
             tuple(str(image_id) for part in ids for image_id in part),
             vocabulary.digest,
             space.notes,
@@ -81,6 +83,7 @@ class Cca(Annotator):
         self.ids = ids
         self.vocabulary_digest = vocabulary_digest
         self.notes = notes
+        self._ids = pa.array(ids, pa.string())
         self._walk = Walk(labels_NV)
         self._vectors_NL = index.vectors() if len(ids) <= EXACT_UP_TO else None
 
@@ -103,29 +106,9 @@ class Cca(Annotator):
             rows_BE = rows_BM[:, :EVIDENCE]
             similarities_BE = similarities_BM[:, :EVIDENCE].astype(np.float64)
         scores_BV = np.float32(1) / (1 + places_BV.astype(np.float32))
-        return Verdict(scores_BV, self._evidence(rows_BE, similarities_BE))
-
-    def _evidence(
-        self, rows_BE: NDArray[np.int64], similarities_BE: NDArray[np.float64]
-    ) -> pa.Array:
-        labels = self.labels_NV
         # Pictures that count as equally near must show the same distance, or they look unsorted.
-        distances_BE = 1 - np.rint(similarities_BE * STEPS) / STEPS
-        return pa.array(
-            [
-                [
-                    {
-                        "image_id": self.ids[row],
-                        "distance": min(max(distance, 0.0), 2.0),
-                        "tags": labels.indices[labels.indptr[row] : labels.indptr[row + 1]],
-                    }
-                    for row, distance in zip(rows_E, distances_E, strict=True)
-                    if row >= 0
-                ]
-                for rows_E, distances_E in zip(rows_BE, distances_BE, strict=True)
-            ],
-            schema.EVIDENCE_LIST,
-        )
+        shown_BE = np.where(rows_BE >= 0, np.rint(similarities_BE * STEPS) / STEPS, -np.inf)
+        return Verdict(scores_BV, evidence_column(rows_BE, shown_BE, self._ids, self.labels_NV))
 
     def save(self, folder: Path) -> None:
         content = {
@@ -155,14 +138,7 @@ class Cca(Annotator):
             CcaRecipe.model_validate(content["recipe"]),
             ImageProjection.from_arrays(arrays, tuple(content["levels"])),
             FaissIndex.load(folder / "index.faiss"),
-            _binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
+            binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
             tuple(content["ids"]),
             content["vocabulary"],
         )
-
-
-def _binary_matrix(
-    indices: NDArray[np.int32], indptr: NDArray[np.int64], tags: int
-) -> sparse.csr_matrix:
-    ones = np.ones(len(indices), dtype=np.float32)
-    return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,15 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from engine import schema
-from engine.cca_space import ImageProjection, SpaceRecipe
+from engine.cca_space import SpaceRecipe
 from engine.corpus import Corpus
+from engine.evidence import evidence_column
+from engine.gathering import binary_matrix
 from engine.group import Group
 from engine.index import EXACT_UP_TO, FaissIndex
-from engine.numerics.kernels import Chi2Map
-from engine.numerics.semantic import Candidates, SemanticNeighbours
+from engine.numerics.semantic import SemanticNeighbours
+from engine.numerics.vote_scale import fitted_temperature
+from engine.placement import Match, Placement
 from engine.recipe import Annotator, Verdict
 from engine.vocab import Vocabulary
 
@@ -33,9 +36,12 @@ class CcaKnnRecipe(SpaceRecipe):
         voters: 'own': a tag gets the votes of its own K nearest carriers; 'union': of all the
             candidates that carry it, which is the paper's way and needs a temperature that
             suits the corpus, or frequent tags outvote all others.
-        temperature: distances are divided by it before the exponential of Eq. 5 (the paper: 1).
+        temperature: distances are divided by it before the exponential of Eq. 5 (the paper: 1);
+            'fitted': by what explains the tags of the training pictures best.
         match: 'image' compares T with the projected training images U, 'text' with their
-            projected tags V, which is the paper's way.
+            projected tags V, which is the paper's way; 'both' with both.
+        text_share: what V counts in 'both': the similarity is (1 - share) · that of U + share ·
+            that of V.
         shortlist: above `EXACT_UP_TO` pictures, semantic neighbours are sought among so many
             nearest ones from the FAISS index.
     """
@@ -43,31 +49,40 @@ class CcaKnnRecipe(SpaceRecipe):
     kind: Literal["cca-knn"] = "cca-knn"
     neighbours: PositiveInt = 10
     voters: Literal["own", "union"] = "own"
-    temperature: PositiveFloat = 0.05
-    match: Literal["image", "text"] = "image"
+    temperature: PositiveFloat | Literal["fitted"] = 0.05
+    match: Match = "image"
+    text_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     shortlist: PositiveInt = Field(default=2000)
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "CcaKnn":
         space = self.learn_space(corpus, vocabulary, group)
-        images = space.images
+        placement = Placement.of(space, self.match, self.text_share)
         ids = group.gather(np.array(corpus.ids, dtype=np.str_))
-        vectors = group.gather(space.corpus(corpus, self.match))
+        vectors = group.gather(placement.corpus(corpus))
         indices = group.gather(corpus.labels_NV.indices)
         lengths = group.gather(np.diff(corpus.labels_NV.indptr))
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-        labels_NV = _binary_matrix(np.concatenate(indices), indptr, len(vocabulary))
+        labels_NV = binary_matrix(np.concatenate(indices), indptr, len(vocabulary))
+        vectors_NL = np.concatenate(vectors).astype(np.float32)
         return CcaKnn(
-            self,
-            corpus.levels,
-            images.mean_D,
-            images.weights_DL,
-            FaissIndex.build(np.concatenate(vectors).astype(np.float32)),
+            self.with_temperature(vectors_NL, labels_NV),
+            placement,
+            FaissIndex.build(vectors_NL),
             labels_NV,
             tuple(str(image_id) for part in ids for image_id in part),
             vocabulary.digest,
             space.notes,
-            images.image_map,
         )
+
+    def with_temperature(
+        self, vectors_NL: NDArray[np.float32], labels_NV: sparse.csr_matrix
+    ) -> "CcaKnnRecipe":
+        """The recipe with a number where it says 'fitted'."""
+        if self.temperature != "fitted":
+            return self
+        pooled = self.voters == "union"
+        found = fitted_temperature(vectors_NL, labels_NV, self.neighbours, pooled)
+        return self.model_copy(update={"temperature": found})
 
 
 class CcaKnn(Annotator):
@@ -79,62 +94,44 @@ class CcaKnn(Annotator):
     def __init__(
         self,
         recipe: CcaKnnRecipe,
-        levels: tuple[int, ...],
-        mean_D: NDArray[np.float32],
-        weights_DL: NDArray[np.float32],
+        placement: Placement,
         index: FaissIndex,
         labels_NV: sparse.csr_matrix,
         ids: tuple[str, ...],
         vocabulary_digest: str,
         notes: tuple[str, ...] = (),
-        image_map: Chi2Map | None = None,
     ) -> None:
+        assert recipe.temperature != "fitted"
         self.recipe = recipe
-        self.project = ImageProjection(levels, mean_D, weights_DL, image_map)
+        self._temperature = recipe.temperature
+        self.placement = placement
         self.index = index
         self.labels_NV = labels_NV
         self.ids = ids
         self.vocabulary_digest = vocabulary_digest
         self.notes = notes
+        self._ids = pa.array(ids, pa.string())
         self._semantic = SemanticNeighbours(labels_NV, recipe.neighbours)
         self._vectors_NL = index.vectors() if len(ids) <= EXACT_UP_TO else None
 
     def score(self, batch: pa.Table) -> Verdict:
-        queries_BL = self.project(schema.float_tensor(batch, schema.EMBEDDING))
+        queries_BL = self.placement.query(schema.float_tensor(batch, schema.EMBEDDING))
         if self._vectors_NL is not None:
             candidates = self._semantic.among_all(queries_BL @ self._vectors_NL.T)
         else:
             candidates = self._semantic.among(*self.index.search(queries_BL, self.recipe.shortlist))
         votes_BV = self._semantic.votes(
-            candidates, self.recipe.temperature, pooled=self.recipe.voters == "union"
+            candidates, self._temperature, pooled=self.recipe.voters == "union"
         )
         # Votes are read as odds: a monotone way into [0, 1] that calibration can undo.
-        return Verdict(votes_BV / (1 + votes_BV), self._evidence(candidates))
-
-    def _evidence(self, candidates: Candidates) -> pa.Array:
-        rows_BE, similarities_BE = candidates.nearest(EVIDENCE)
-        labels = self.labels_NV
-        return pa.array(
-            [
-                [
-                    {
-                        "image_id": self.ids[row],
-                        "distance": min(max(1 - similarity, 0.0), 2.0),
-                        "tags": labels.indices[labels.indptr[row] : labels.indptr[row + 1]],
-                    }
-                    for row, similarity in zip(rows_E, similarities_E, strict=True)
-                    if np.isfinite(similarity)
-                ]
-                for rows_E, similarities_E in zip(rows_BE, similarities_BE, strict=True)
-            ],
-            schema.EVIDENCE_LIST,
-        )
+        evidence = evidence_column(*candidates.nearest(EVIDENCE), self._ids, self.labels_NV)
+        return Verdict(votes_BV / (1 + votes_BV), evidence)
 
     def save(self, folder: Path) -> None:
         content = {
             "vocabulary": self.vocabulary_digest,
             "recipe": self.recipe.model_dump(mode="json"),
-            "levels": self.project.levels,
+            "levels": self.placement.images.levels,
             "ids": self.ids,
             "tags": self.labels_NV.shape[1],
         }
@@ -142,7 +139,7 @@ class CcaKnn(Annotator):
             json.dumps(content, ensure_ascii=False), encoding="utf-8"
         )
         arrays = {
-            **self.project.arrays(),
+            **self.placement.arrays(),
             "label_indices": self.labels_NV.indices.astype(np.int32),
             "label_indptr": self.labels_NV.indptr.astype(np.int64),
         }
@@ -159,19 +156,11 @@ class CcaKnn(Annotator):
         recipe = CcaKnnRecipe.model_validate(content["recipe"])
         return cls(
             recipe,
-            tuple(content["levels"]),
-            arrays["mean"],
-            arrays["weights"],
+            Placement.from_arrays(
+                arrays, tuple(content["levels"]), recipe.match, recipe.text_share
+            ),
             FaissIndex.load(folder / "index.faiss"),
-            _binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
+            binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
             tuple(content["ids"]),
             content["vocabulary"],
-            image_map=Chi2Map.from_arrays(arrays, "kernel"),
         )
-
-
-def _binary_matrix(
-    indices: NDArray[np.int32], indptr: NDArray[np.int64], tags: int
-) -> sparse.csr_matrix:
-    ones = np.ones(len(indices), dtype=np.float32)
-    return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))
