@@ -15,16 +15,18 @@ from engine.corpus import Corpus
 from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
-from engine.group import Solo
 from engine.plan import embedding_plan
+from engine.stage import Plan
 from engine.thumbnails import MOST
 from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
+from jobs.index import IndexingGroup
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
+from jobs.sink import part_name
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, scratch_beside
 
@@ -59,7 +61,8 @@ def fit(
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
         with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
-            fit_bundle(draft, material, config, Solo(), begin)
+            group = IndexingGroup(embedded.paths(), Path(work))
+            fit_bundle(draft, material, config, group, begin)
     bundle = load_bundle(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")
@@ -92,9 +95,11 @@ class Embedded:
     inventory: Inventory
     errors: dict[str, int]
 
+    def paths(self) -> list[str]:
+        return [self.store.path(part_name(chunk.name)) for chunk in self.inventory.chunks]
+
     def parts(self) -> Iterator[pa.Table]:
-        for chunk in self.inventory.chunks:
-            yield pq.read_table(self.store.path(f"part-{chunk.name}.parquet"))
+        return (pq.read_table(path) for path in self.paths())
 
 
 def embed_corpus(
@@ -109,19 +114,39 @@ def embed_corpus(
         inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
     assert isinstance(inventory, Inventory)
     plan = embedding_plan(config, thumbnails=inventory.rows <= MOST)
-    errors: dict[str, int] = {}
     limit = config.decode.max_bytes
+    return embed_pictures(
+        corpus, inventory, plan, store, console, settings, limit, config.max_failed
+    )
+
+
+def embed_pictures(
+    corpus: str,
+    inventory: Inventory,
+    plan: Plan,
+    store: Store,
+    console: Console,
+    settings: RunSettings,
+    limit: int,
+    max_failed: float,
+) -> Embedded:
+    """Run every picture of a listed corpus through `plan` into `store`.
+
+    Raises:
+        CorpusError: more than the share `max_failed` of its pictures cannot be used.
+    """
+    errors: dict[str, int] = {}
     with console.progress("embedding", inventory.rows) as advance:
         for receipt in run_plan(plan, inventory, frozenset(), store, settings, limit):
             advance(receipt.rows)
             for code, count in receipt.errors.items():
                 errors[code] = errors.get(code, 0) + count
     failed = sum(errors.values())
-    if failed > config.max_failed * inventory.rows:
+    if failed > max_failed * inventory.rows:
         raise CorpusError(
             f"{corpus}: {failed:,} of {inventory.rows:,} pictures cannot be used "
-            f"({_listed(errors)}), more than max_failed = {config.max_failed} allows; mend the "
-            "pictures, or allow it with --set max_failed=1"
+            f"({_listed(errors)}), more than max_failed = {max_failed} allows; mend the "
+            "pictures, or allow more to fail"
         )
     return Embedded(store, inventory, errors)
 

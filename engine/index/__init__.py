@@ -7,8 +7,17 @@ from engine.index.build import (
     Vectors,
     build_index,
     build_shard,
+    entry_after_change,
 )
-from engine.index.choice import EXACT_UP_TO, IndexWish, choose_plan, parse_memory, spell_memory
+from engine.index.choice import (
+    EXACT_UP_TO,
+    IndexWish,
+    Kind,
+    choose_plan,
+    memory_size,
+    parse_memory,
+    spell_memory,
+)
 from engine.index.entry import IndexEntry
 from engine.index.exact import ExactIndex, Index
 from engine.index.faiss_index import FaissIndex, to_best_device
@@ -21,12 +30,15 @@ __all__ = [
     "Index",
     "IndexEntry",
     "IndexWish",
+    "Kind",
     "RunShards",
     "ShardWork",
     "Vectors",
     "build_index",
     "build_shard",
     "choose_plan",
+    "entry_after_change",
+    "memory_size",
     "parse_memory",
     "spell_memory",
     "to_best_device",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.index.choice import IndexPlan, IndexWish, choose_plan
 from engine.index.entry import IndexEntry
-from engine.index.exact import Found, best_of, nearest_in_blocks
+from engine.index.exact import Block, Found, best_of, nearest_in_blocks
 from engine.index.faiss_index import (
     FaissIndex,
     new_coded_lists,
@@ -26,7 +26,7 @@ from engine.index.faiss_index import (
     padded,
     refined_by,
 )
-from engine.index.lists import all_entries, fill_flat, fill_lists, flat_codes
+from engine.index.lists import all_entries, fill_flat, fill_lists
 from engine.index.tuning import QUERIES, Sample, recall_at, tune, without_self
 
 BLOCK = 4096
@@ -104,7 +104,10 @@ RunShards = Callable[[Vectors, ShardWork, Sequence[Bounds]], list[Found]]
 
 
 def build_index(
-    vectors: Vectors, wish: IndexWish, run_shards: RunShards | None = None
+    vectors: Vectors,
+    wish: IndexWish,
+    run_shards: RunShards | None = None,
+    folder: Path | None = None,
 ) -> FaissIndex:
     """Choose an index by number, width and budget, build it, and measure how well it finds.
 
@@ -112,6 +115,7 @@ def build_index(
 
     Args:
         run_shards: None: one after the other in this process.
+        folder: where shards are written, which whoever builds them must see; None: any.
 
     Raises:
         ConfigError: no index fits the budget.
@@ -121,7 +125,7 @@ def build_index(
     rows_Q = np.sort(rng.choice(plan.count, min(QUERIES, plan.count), replace=False))
     queries_QL = vectors.take(rows_Q)
     nearest = min(max(wish.nearest, *RECALL_AT), plan.count - 1)
-    with tempfile.TemporaryDirectory(prefix="tagloom-index-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="index-", dir=folder) as scratch:
         work = ShardWork(plan, Path(scratch), queries_QL, nearest + 1)
         if plan.is_merged:
             rows_S = np.sort(rng.choice(plan.count, plan.sample, replace=False))
@@ -131,13 +135,8 @@ def build_index(
             stored = merge(plan, work.folder, bounds)
         else:
             stored = build_whole(plan, vectors, work.folder)
-            blocks = ((start, vectors.block(*span)) for start, span in _spans(0, plan.count))
-            # A flat index is the exact search.
-            found = (
-                stored.search(queries_QL, work.nearest)
-                if plan.kind == "flat"
-                else nearest_in_blocks(queries_QL, blocks, work.nearest)
-            )
+            blocks = ((np.arange(*span), vectors.block(*span)) for span in _spans(0, plan.count))
+            found = nearest_in_blocks(queries_QL, blocks, work.nearest)
     sample = Sample(queries_QL, rows_Q, without_self(found, rows_Q, nearest))
     reach = tune(stored, plan, wish, sample)
     index = FaissIndex(stored)
@@ -158,6 +157,27 @@ def build_index(
         reason=plan.reason,
     )
     return index
+
+
+def entry_after_change(index: FaissIndex, before: IndexEntry, seed: int = 0) -> IndexEntry:
+    """What is to be said of an index that vectors were added to or removed from.
+
+    Recall is measured anew where the index keeps whole vectors; of codes it is what it was when
+    they were made, since what they were made of is gone.
+    """
+    changes: dict[str, object] = {"vectors": len(index), "bytes": index.bytes}
+    if index.is_lossless and len(index) > 1:
+        rng = np.random.default_rng(seed)
+        rows_Q = np.sort(rng.choice(len(index), min(QUERIES, len(index)), replace=False))
+        queries_QL = np.empty((len(rows_Q), before.width), np.float32)
+        for rows_B, block_BL in index.blocks():
+            _, here, there = np.intersect1d(rows_B, rows_Q, return_indices=True)
+            queries_QL[there] = block_BL[here]
+        nearest = min(max(RECALL_AT), len(index) - 1)
+        found = nearest_in_blocks(queries_QL, index.blocks(), nearest + 1)
+        sample = Sample(queries_QL, rows_Q, without_self(found, rows_Q, nearest))
+        changes |= {"recall": measured_recall(index, sample), "queries": len(rows_Q)}
+    return before.model_copy(update=changes)
 
 
 def measured_recall(index: FaissIndex, sample: Sample) -> dict[str, float]:
@@ -220,15 +240,15 @@ def build_shard(vectors: Vectors, work: ShardWork, span: Bounds) -> Found:
     trained = faiss.read_index(str(work.folder / "trained.faiss"))
     store = _read_store(work)
 
-    def blocks() -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def blocks() -> Iterator[Block]:
         with _codes_path(work.folder, span).open("wb") as codes:
-            for start, (begin, end) in _spans(*span):
-                block_BL = vectors.block(begin, end)
+            for begin, end in _spans(*span):
+                block_BL, rows_B = vectors.block(begin, end), np.arange(begin, end)
                 whole_BL = padded(block_BL, trained.d)
-                trained.add_with_ids(whole_BL, np.arange(begin, end))
+                trained.add_with_ids(whole_BL, rows_B)
                 if store is not None:
                     codes.write(store.sa_encode(whole_BL).tobytes())
-                yield start, block_BL
+                yield rows_B, block_BL
 
     found = nearest_in_blocks(work.queries_QL, blocks(), work.nearest)
     faiss.write_index(trained, str(_lists_path(work.folder, span)))
@@ -260,12 +280,12 @@ def build_whole(plan: IndexPlan, vectors: Vectors, folder: Path) -> faiss.Index:
     """
     if plan.kind == "flat":
         flat = faiss.IndexFlatIP(plan.width)
-        codes = (vectors.block(*span).view(np.uint8) for _, span in _spans(0, plan.count))
+        codes = (vectors.block(*span).view(np.uint8) for span in _spans(0, plan.count))
         fill_flat(flat, codes, plan.count)
         return flat
     shape = (plan.count, plan.width)
     stored_NL = np.memmap(folder / "vectors", np.float32, "w+", shape=shape)
-    for _, (begin, end) in _spans(0, plan.count):
+    for begin, end in _spans(0, plan.count):
         stored_NL[begin:end] = vectors.block(begin, end)
     graph = new_graph(plan.width, plan.links)
     threads = faiss.omp_get_max_threads()
@@ -281,8 +301,8 @@ def _read_store(work: ShardWork) -> faiss.IndexFlatCodes | None:
     return faiss.read_index(str(work.folder / "store.faiss"))
 
 
-def _spans(start: int, stop: int) -> Iterator[tuple[int, Bounds]]:
-    return ((begin, (begin, min(begin + BLOCK, stop))) for begin in range(start, stop, BLOCK))
+def _spans(start: int, stop: int) -> Iterator[Bounds]:
+    return ((begin, min(begin + BLOCK, stop)) for begin in range(start, stop, BLOCK))
 
 
 def _lists_path(folder: Path, span: Bounds) -> Path:

@@ -250,6 +250,20 @@ def parse_memory(text: str) -> int:
     return int(float(matched[1]) * unit)
 
 
+def memory_size(value: object) -> object:
+    """For a pydantic field: text as `parse_memory` reads it; anything else as it is.
+
+    Raises:
+        ValueError: the text is no amount of memory.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_memory(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 def spell_memory(count: int) -> str:
     """A number of bytes for people, rounded up."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):

@@ -34,27 +34,25 @@ class ExactIndex:
         return np.take_along_axis(similarities_BN, rows_BM, axis=1), rows_BM.astype(np.int64)
 
 
+Block = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Some stored vectors: their rows [B], and they [B, L]."""
+
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Similarities [Q, m], best first, and their rows [Q, m]."""
 
 
 def nearest_in_blocks(
     queries_QL: NDArray[np.float32],
-    blocks: Iterable[tuple[int, NDArray[np.float32]]],
+    blocks: Iterable[Block],
     nearest: int,
 ) -> Found:
-    """What `ExactIndex` finds among all the blocks, of which one at a time is held.
-
-    Args:
-        blocks: (row of the block's first vector, vectors [B, L]).
-    """
+    """What `ExactIndex` finds among all the blocks, of which one at a time is held."""
     parts: list[Found] = []
-    for first, block_BL in blocks:
+    for rows_B, block_BL in blocks:
         similarities_QB = queries_QL @ block_BL.T
         width = min(nearest, similarities_QB.shape[1])
         places_QM = np.argpartition(-similarities_QB, width - 1, axis=1)[:, :width]
-        rows_QM = places_QM.astype(np.int64) + first
-        parts.append((np.take_along_axis(similarities_QB, places_QM, axis=1), rows_QM))
+        parts.append((np.take_along_axis(similarities_QB, places_QM, axis=1), rows_B[places_QM]))
         if len(parts) > 16:
             parts = [best_of(parts, nearest)]
     return best_of(parts, nearest)

@@ -1,5 +1,6 @@
 """A FAISS index over inner products: searched on a GPU where there is one, saved from the CPU."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError
 from engine.index.choice import Kind, spell_memory
 from engine.index.entry import IndexEntry
+from engine.index.exact import Block
 from engine.index.lists import (
     all_entries,
     entries,
@@ -17,6 +19,9 @@ from engine.index.lists import (
     flat_codes,
     kept_entries,
 )
+
+BLOCK = 4096
+"""Vectors that come out together."""
 
 _KINDS: tuple[tuple[type, Kind], ...] = (
     (faiss.IndexIVFFlat, "ivf-flat"),
@@ -74,24 +79,33 @@ class FaissIndex:
         similarities_BM[rows_BM < 0] = -np.inf
         return similarities_BM, rows_BM
 
-    def vectors(self) -> NDArray[np.float32]:
-        """The stored vectors [N, L], in the order they were added; of a flat index, a view.
+    def blocks(self) -> Iterator[Block]:
+        """The stored vectors with their rows, some at a time, in no order that means anything.
 
         Codes of a product quantiser come out as what they stand for, not as what went in.
         """
         stored = self._stored
-        if isinstance(stored, faiss.IndexFlat):
-            return flat_codes(stored).view(np.float32)
+        if isinstance(stored, faiss.IndexIVF):
+            for place in range(stored.nlist):
+                ids, codes = entries(stored, place)
+                if len(ids):
+                    yield ids, stored.sa_decode(_with_list(stored, place, codes))
+            return
         if isinstance(stored, faiss.IndexHNSW):
-            return flat_codes(faiss.downcast_index(stored.storage)).view(np.float32)
+            stored = faiss.downcast_index(stored.storage)
         if isinstance(stored, faiss.IndexRefine):
-            refined: NDArray[np.float32] = stored.refine_index.reconstruct_n(0, len(self))
-            return refined
-        vectors_NL = np.empty((len(self), stored.d), np.float32)
-        for place in range(stored.nlist):
-            ids, codes = entries(stored, place)
-            if len(ids):
-                vectors_NL[ids] = stored.sa_decode(_with_list(stored, place, codes))
+            stored = faiss.downcast_index(stored.refine_index)
+        for start in range(0, len(self), BLOCK):
+            rows_B = np.arange(start, min(start + BLOCK, len(self)))
+            yield rows_B, stored.sa_decode(flat_codes(stored)[start : start + BLOCK])
+
+    def vectors(self) -> NDArray[np.float32]:
+        """The stored vectors [N, L], in the order they were added; of a flat index, a view."""
+        if isinstance(self._stored, faiss.IndexFlat):
+            return flat_codes(self._stored).view(np.float32)
+        vectors_NL = np.empty((len(self), self._stored.d), np.float32)
+        for rows_B, block_BL in self.blocks():
+            vectors_NL[rows_B] = block_BL
         return vectors_NL
 
     def added(self, vectors_ML: NDArray[np.float32]) -> "FaissIndex":
@@ -175,9 +189,7 @@ def new_graph(width: int, links: int, effort: int = 100) -> faiss.IndexHNSWFlat:
     return graph
 
 
-def refined_by(
-    base: faiss.Index, refine: faiss.IndexFlatCodes, factor: int
-) -> faiss.IndexRefine:
+def refined_by(base: faiss.Index, refine: faiss.IndexFlatCodes, factor: int) -> faiss.IndexRefine:
     """`base`, of whose results `factor` times as many as are wanted are ranked anew by `refine`."""
     index = faiss.IndexRefine(base, refine)
     index.k_factor = factor
@@ -215,9 +227,7 @@ def _bytes(index: faiss.Index) -> int:
     return int(index.ntotal * (index.code_size + 8) + index.nlist * 48 + centroids + codebook)
 
 
-def _with_list(
-    ivf: faiss.IndexIVF, place: int, codes: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def _with_list(ivf: faiss.IndexIVF, place: int, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Codes as FAISS's `sa_decode` reads them: behind the number of their list."""
     number = np.frombuffer(place.to_bytes(8, "little"), np.uint8)[: ivf.coarse_code_size()]
     return np.concatenate([np.tile(number, (len(codes), 1)), codes], axis=1)
@@ -267,9 +277,7 @@ def new_lists(quantizer: faiss.Index, lists: int) -> faiss.IndexIVFFlat:
 
 def new_coded_lists(quantizer: faiss.Index, lists: int, subspaces: int) -> faiss.IndexIVFPQ:
     """Empty inverted lists of codes of a byte for each subspace, over inner products."""
-    return faiss.IndexIVFPQ(
-        quantizer, quantizer.d, lists, subspaces, 8, faiss.METRIC_INNER_PRODUCT
-    )
+    return faiss.IndexIVFPQ(quantizer, quantizer.d, lists, subspaces, 8, faiss.METRIC_INNER_PRODUCT)
 
 
 def _grown_lists(

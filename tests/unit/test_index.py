@@ -90,7 +90,9 @@ def test_the_oracle_block_by_block_is_the_oracle(
     rng = np.random.default_rng(seed)
     vectors_NL = rng.integers(-levels, levels, (count, 3)).astype(np.float32)
     queries_QL = rng.integers(-2, 2, (5, 3)).astype(np.float32)
-    blocks = [(start, vectors_NL[start : start + block]) for start in range(0, count, block)]
+    order = rng.permutation(count)
+    rows = [order[start : start + block] for start in range(0, count, block)]
+    blocks = [(rows_B, vectors_NL[rows_B]) for rows_B in rows]
     similarities, rows = nearest_in_blocks(queries_QL, blocks, nearest)
     exact_similarities, _ = ExactIndex(vectors_NL).search(queries_QL, nearest)
     np.testing.assert_array_equal(similarities, exact_similarities)
