@@ -3,11 +3,11 @@
     python -m benchmarks.cca_knn --pictures 100000 --queries 10000 --tags 1000
 
 The pictures are made up: they are taken of scenes, carry some of their scene's six tags, of which
-some are a hundred times as frequent as others, and lie about the scene's centre. The engine's way begins with the
-embeddings (1,280 wide) and ends with scores and evidence, in batches as a job's. The loop begins
-with the projected queries: a product with all the pictures for each query, then for each tag the
-nearest of its carriers. It is timed on some of the queries and scaled. Both have one thread. The
-last line is JSON, its ratios by name.
+some are a hundred times as frequent as others, and lie about the scene's centre. The engine's way
+begins with the embeddings (1,280 wide) and ends with scores and evidence, in batches as a job's.
+The loop begins with the projected queries: a product with all the pictures for each query, then
+for each tag the nearest of its carriers. It is timed on some of the queries and scaled. Both have
+one thread. The last line is JSON, its ratios by name.
 """
 
 import json

@@ -33,6 +33,10 @@ class Thumbnails:
             ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
             self._rows = {image_id: row for row, image_id in enumerate(ids)}
 
+    def __bool__(self) -> bool:
+        """Whether the bundle keeps any."""
+        return bool(self._rows)
+
     def all(self) -> dict[str, bytes]:
         """Every JPEG by image id; empty where the bundle keeps none."""
         if not self._rows:

@@ -78,7 +78,7 @@ def add(
         with console.waiting("listing the corpus"):
             inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
         assert isinstance(inventory, Inventory)
-        plan = bundle_embedding_plan(bundle, thumbnails=bool(bundle.thumbnails.all()))
+        plan = bundle_embedding_plan(bundle, thumbnails=bool(bundle.thumbnails))
         embedded = embed_pictures(
             corpus,
             inventory,

@@ -146,7 +146,7 @@ def embed_pictures(
         raise CorpusError(
             f"{corpus}: {failed:,} of {inventory.rows:,} pictures cannot be used "
             f"({_listed(errors)}), more than max_failed = {max_failed} allows; mend the "
-            "pictures, or allow more to fail"
+            "pictures, or allow it with --set max_failed=1 ('index add': --max-failed 1)"
         )
     return Embedded(store, inventory, errors)
 

@@ -21,13 +21,20 @@ SAMPLES_A_LIST = 40
 PQ_LEAST = 10_000
 """Vectors below which there is no product quantiser: 256 centroids want 39 vectors each."""
 
-HNSW_UP_TO = 200_000
-"""Vectors up to which a graph is taken if asked for: it is built by one process alone."""
+CODES = 256
+"""Centroids of each subspace of a product quantiser: what a byte can tell apart."""
 
 HNSW_LINKS = 32
 """Links of a vector in a graph's lowest layer are twice as many."""
 
 _STORE_BYTES: dict[Store, int] = {"none": 0, "sq8": 1, "fp16": 2}
+_CODES: tuple[tuple[int, Store], ...] = (
+    (2, "fp16"),
+    (2, "sq8"),
+    (2, "none"),
+    (4, "none"),
+    (8, "none"),
+)
 _ID = 8
 # What FAISS needs whatever is stored: headers, and for each list the two vectors that hold it.
 _FIXED, _LIST = 4096, 96
@@ -113,16 +120,16 @@ def choose_plan(count: int, width: int, wish: IndexWish) -> IndexPlan:
         ConfigError: nothing fits the budget, or not the kind that was asked for; the message
             names the least budget that would do.
     """
-    options = [one for one in _options(count, width, wish) if wish.kind in ("auto", one.kind)]
+    options = _options(count, width, wish)
     if not options:
         raise ConfigError(
             f"an index of kind '{wish.kind}' needs at least {PQ_LEAST:,} vectors, and there are "
             f"{count:,}; choose 'auto' or 'flat'"
         )
     for place, option in enumerate(options):
-        if wish.max_bytes is None or option.bytes <= wish.max_bytes:
+        if wish.max_bytes is None or _least_budget(option) <= wish.max_bytes:
             return _reasoned(option, options[:place], wish)
-    least = _least_budget(count, width, wish)
+    least = min(_least_budget(option) for option in options)
     raise ConfigError(
         f"no index{'' if wish.kind == 'auto' else f' of kind {wish.kind}'} of {count:,} vectors "
         f"of {width} dimensions fits the memory budget of {wish.max_bytes:,} bytes; the least "
@@ -131,51 +138,52 @@ def choose_plan(count: int, width: int, wish: IndexWish) -> IndexPlan:
     )
 
 
-def _least_budget(count: int, width: int, wish: IndexWish) -> int:
-    """The least budget that something fits; with more budget, there may be more lists to hold."""
-    least, needed = 0, 1
-    while needed > least:
-        least = needed
-        options = _options(count, width, replace(wish, max_bytes=least))
-        needed = min(one.bytes for one in options if wish.kind in ("auto", one.kind))
-    return least
+def _least_budget(plan: IndexPlan) -> int:
+    """What a plan needs with a single list, and with the smallest sample to train on."""
+    if plan.lists == 0:
+        return plan.bytes
+    least = CODES if plan.subspaces else SAMPLES_A_LIST
+    return max(_sized(replace(plan, lists=1)).bytes, _training_bytes(least, plan.width))
 
 
 def _options(count: int, width: int, wish: IndexWish) -> list[IndexPlan]:
-    """All that could be built, the best first."""
+    """All that could be built, the best first, whether it fits or not."""
     flat = IndexPlan("flat", count, width)
-    sample, lists = _training(count, width, wish.max_bytes)
-    trained = {"lists": lists, "sample": sample}
-    options = [IndexPlan("ivf-flat", count, width, **trained)]
-    # The quantiser's sample is as wide as the lists' and its residuals are held beside it.
+    lists = max(1, int(4 * count**0.5))
+    options = [IndexPlan("ivf-flat", count, width, lists)]
     if count >= PQ_LEAST:
         padded = -(-width // 8) * 8
-        for share, store in ((2, "fp16"), (2, "sq8"), (2, "none"), (4, "none"), (8, "none")):
-            subspaces = padded // share
-            options.append(
-                IndexPlan(
-                    "ivf-pq", count, width, subspaces=subspaces, store=_store(store), **trained
-                )
-            )
+        options += [
+            IndexPlan("ivf-pq", count, width, lists, padded // share, store)
+            for share, store in _CODES
+        ]
     options = [flat, *options] if count <= EXACT_UP_TO else [*options, flat]
-    if wish.kind == "hnsw":
-        options.append(IndexPlan("hnsw", count, width, links=HNSW_LINKS))
-    return [_sized(option) for option in options]
+    options.append(IndexPlan("hnsw", count, width, links=HNSW_LINKS))
+    wanted = {"flat", "ivf-flat", "ivf-pq"} if wish.kind == "auto" else {wish.kind}
+    return [_trained(_sized(one), wish.max_bytes) for one in options if one.kind in wanted]
 
 
-def _store(name: str) -> Store:
-    return "fp16" if name == "fp16" else "sq8" if name == "sq8" else "none"
+def _trained(plan: IndexPlan, max_bytes: int | None) -> IndexPlan:
+    """The plan with as many lists, up to 4·sqrt(N), as its training and the budget have room for.
 
-
-def _training(count: int, width: int, max_bytes: int | None) -> tuple[int, int]:
-    """How many vectors are looked at to place the lists, and how many lists: 4·sqrt(N) or fewer.
-
-    The sample and its residuals lie in memory together, within the budget.
+    The sample lies in memory together with its residuals.
     """
-    sample = min(count, SAMPLES_A_LIST * max(1, int(4 * count**0.5)))
+    if plan.lists == 0:
+        return plan
+    most = plan.count
+    lists = plan.lists
     if max_bytes is not None:
-        sample = min(sample, max_bytes // (8 * (width + 8)))
-    return sample, max(1, min(int(4 * count**0.5), sample // SAMPLES_A_LIST))
+        most = min(most, max_bytes // _training_bytes(1, plan.width))
+        one = _sized(replace(plan, lists=1)).bytes
+        each = _sized(replace(plan, lists=2)).bytes - one
+        lists = min(lists, 1 + max(0, max_bytes - one) // each)
+    lists = max(1, min(lists, most // SAMPLES_A_LIST))
+    sample = min(most, max(SAMPLES_A_LIST * lists, CODES * 40 if plan.subspaces else 0))
+    return _sized(replace(plan, lists=lists, sample=sample))
+
+
+def _training_bytes(sample: int, width: int) -> int:
+    return 8 * sample * (width + 8)
 
 
 def _sized(plan: IndexPlan) -> IndexPlan:
@@ -194,10 +202,10 @@ def _sized(plan: IndexPlan) -> IndexPlan:
         fixed += plan.lists * (whole + _LIST)
     if plan.subspaces:
         each += _STORE_BYTES[plan.store] * width
-        fixed += 256 * whole + 8 * width
+        fixed += CODES * whole + 8 * width
     if plan.links:
         each += 8 * plan.links + 28
-    return _with(plan, bytes=plan.count * each + fixed)
+    return replace(plan, bytes=plan.count * each + fixed)
 
 
 def _reasoned(plan: IndexPlan, passed: list[IndexPlan], wish: IndexWish) -> IndexPlan:
@@ -215,7 +223,7 @@ def _reasoned(plan: IndexPlan, passed: list[IndexPlan], wish: IndexWish) -> Inde
     if passed:
         over = passed[0]
         reason += f" ({describe(over)} would take {spell_memory(over.bytes)})"
-    return _with(plan, reason=reason)
+    return replace(plan, reason=reason)
 
 
 def describe(plan: IndexPlan) -> str:
@@ -228,10 +236,6 @@ def describe(plan: IndexPlan) -> str:
         return f"{plan.lists:,} inverted lists of whole vectors"
     store = {"none": "", "sq8": ", re-ranked in 8 bits", "fp16": ", re-ranked in float16"}
     return f"{plan.lists:,} inverted lists of {plan.subspaces}-byte codes{store[plan.store]}"
-
-
-def _with(plan: IndexPlan, **changes: object) -> IndexPlan:
-    return replace(plan, **changes)  # type: ignore[arg-type]
 
 
 def parse_memory(text: str) -> int:

@@ -71,7 +71,9 @@ def test_a_plan_keeps_the_budget_or_the_error_names_one_that_does(
         assert choose_plan(count, width, IndexWish(kind, least)).bytes <= least
         return
     assert plan.bytes <= budget
-    assert plan.lists <= max(1, plan.sample) <= count or plan.sample == 0
+    assert 40 * plan.lists <= max(40, plan.sample)
+    assert plan.sample <= count
+    assert plan.subspaces == 0 or plan.sample >= 256
     # What training holds at once: the sample, and residuals of it.
     assert 8 * plan.sample * plan.stored_width <= budget
     assert plan.subspaces == 0 or plan.stored_width % plan.subspaces == 0
