@@ -67,9 +67,7 @@ def test_it_scores_as_if_its_index_had_been_built_with_them(
     """The same CCA over one index of all the pictures, whole lists of which are looked at."""
     training, held_out = halves
     before, entry = fitted(CcaKnnRecipe(index=kind), material, training)
-    all_NL = np.concatenate(
-        [before._project(part.embeddings_ND) for part in (training, held_out)]
-    )
+    all_NL = np.concatenate([before._project(part.embeddings_ND) for part in (training, held_out)])
     order = [material.corpus.ids.index(one) for one in (*training.ids, *held_out.ids)]
     everything = material.corpus.subset(np.array(order))
     built = CcaKnn(
@@ -177,18 +175,14 @@ def test_a_bundle_loses_pictures_and_gets_them_back(
     again = load_bundle(tmp_path / "again")
     assert again.id not in (less.id, bundle.id)
     # Pixels decide, not the pass: these were embedded together with the others.
-    np.testing.assert_array_equal(
-        scores(again, material.corpus), scores(bundle, material.corpus)
-    )
+    np.testing.assert_array_equal(scores(again, material.corpus), scores(bundle, material.corpus))
     assert again.manifest.notes[-1].startswith("a note; ")
     assert again.thumbnails.all() == bundle.thumbnails.all()
     assert again.manifest.fingerprints["pictures"] != less.manifest.fingerprints["pictures"]
     annotation_plan(again, 5)
 
 
-def test_ids_that_are_there_are_refused(
-    bundle: Bundle, material: Material, tmp_path: Path
-) -> None:
+def test_ids_that_are_there_are_refused(bundle: Bundle, material: Material, tmp_path: Path) -> None:
     newcomers = newcomers_of(material, material.corpus, [7, 8])
     with (
         pytest.raises(CorpusError, match=f"'{material.corpus.ids[7]}', .* are among the pictures"),
@@ -210,9 +204,7 @@ def test_what_cannot_be_removed_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_without_an_index_is_refused(
-    social_bundle_folder: Path, tmp_path: Path
-) -> None:
+def test_a_bundle_without_an_index_is_refused(social_bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none of its annotators transfers tags from pictures"):
         changed(load_bundle(social_bundle_folder), tmp_path / "less", ["one"])
 
