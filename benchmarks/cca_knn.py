@@ -25,12 +25,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from engine import schema
-from engine.annotators.cca_knn import (
-    LOOKED_FOR,
-    CcaKnn,
-    CcaKnnRecipe,
-    correlation_normalised,
-)
+from engine.annotators.cca_knn import LOOKED_FOR, CcaKnn, CcaKnnRecipe
+from engine.cca_space import correlation_normalised
 from engine.index import ArrayVectors, IndexWish, build_index
 
 DEPTH, WIDTH = 1280, 128

@@ -23,7 +23,7 @@ import psutil
 import typer
 from numpy.typing import NDArray
 
-from engine.annotators.cca_knn import correlation_normalised
+from engine.cca_space import correlation_normalised
 from engine.index import (
     ArrayVectors,
     FaissIndex,

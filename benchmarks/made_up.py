@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe, correlation_normalised
+from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.linear import Linear
 from engine.bundle import load_bundle, new_bundle, seal_bundle
+from engine.cca_space import correlation_normalised
 from engine.cut import Cut
 from engine.embed import backbone
 from engine.fusion import Calibration, Fusion

@@ -159,31 +159,43 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
         ConfigError: the file cannot be read, or a key or value is not as it must be; the message
             names the key.
     """
-    content: dict[str, object] = {}
-    if path is not None:
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error})") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: not TOML ({error})") from error
+    content = {} if path is None else read_toml(path)
     if "annotators" not in content and any(o.startswith("annotators.") for o in overrides):
         # An override of one setting is of the default annotators where no file names others.
         defaults = FitConfig().annotators.items()
         content["annotators"] = {name: recipe.model_dump() for name, recipe in defaults}
     for override in overrides:
-        override_setting(content, override, _toml_value)
+        override_setting(content, override, toml_value)
     try:
         return FitConfig.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'config'}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise ConfigError(f"{path or 'configuration'}: {problems}") from error
+        raise refusal(path, error) from error
 
 
-def _toml_value(text: str) -> object:
+def read_toml(path: Path) -> dict[str, object]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML ({error})") from error
+
+
+def refusal(path: Path | None, error: ValidationError) -> ConfigError:
+    """What is wrong with a configuration, by the names of its keys."""
+    problems = "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'config'}: {item['msg']}"
+        for item in error.errors()
+    )
+    return ConfigError(f"{path or 'configuration'}: {problems}")
+
+
+def toml_value(text: str) -> object:
     """A value as TOML has it, or the text itself where it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -1,17 +1,33 @@
 """A tagged corpus as annotators learn from it: ids, embeddings and tags, split by a stable hash."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from engine.errors import CorpusError
+from engine.numerics.moments import Mergeable, merged
 
 BLOCK = 4096
 """Rows a block: big enough for BLAS, small enough for any memory."""
+
+M = TypeVar("M", bound=Mergeable)
+Measure = Callable[[NDArray[np.float32], sparse.csr_matrix], M]
+"""Takes (embeddings [B, D], labels [B, V]) of a block, and may be sent to other processes."""
+
+
+class Spread(Protocol):
+    """Many workers that read a corpus where it lies, and add up what they find in its blocks."""
+
+    def add_up(self, corpus: "Corpus", measure: Measure[M]) -> M:
+        """Do what `Corpus.add_up` says, on the pictures of `corpus` and no others."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,8 @@ class Corpus:
     """Widths of the levels that the embedding consists of; they add up to D."""
     social_tags: tuple[tuple[str, ...], ...] | None = None
     """What users called each picture, as they wrote it; None where nothing of the kind is known."""
+    spread: Spread | None = field(default=None, compare=False, repr=False)
+    """Who adds up over the blocks; None: a loop in this process."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
@@ -53,17 +71,45 @@ class Corpus:
             part = slice(start, start + rows)
             yield np.asarray(self.embeddings_ND[part]), self.labels_NV[part]
 
+    def add_up(self, measure: Measure[M]) -> M:
+        """The sum of what `measure` finds in each block, in one pass over the pictures.
+
+        Sums are merged pairwise. Who does it, and in which blocks, changes no more of it than
+        rounding; the same corpus in the same place gives the same sum to the bit.
+        """
+        if self.spread is not None:
+            return self.spread.add_up(self, measure)
+        return merged(measure(*block) for block in self.blocks())
+
     def subset(self, rows_M: NDArray[np.int64]) -> "Corpus":
         """The pictures at `rows_M`, in that order."""
         ids = tuple(self.ids[row] for row in rows_M)
         social = self.social_tags
         return Corpus(
             ids,
-            self.embeddings_ND[rows_M],
+            rows_of(self.embeddings_ND, rows_M),
             self.labels_NV[rows_M],
             self.levels,
             None if social is None else tuple(social[row] for row in rows_M),
+            self.spread,
         )
+
+
+def rows_of(values_ND: NDArray[np.float32], rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows `rows_M` [M, D]: of a mapped file in another one beside it, never all in memory."""
+    if not isinstance(values_ND, np.memmap) or values_ND.filename is None or not len(rows_M):
+        return values_ND[rows_M]
+    if len(rows_M) == len(values_ND) and (rows_M == np.arange(len(values_ND))).all():
+        return values_ND
+    shape = (len(rows_M), values_ND.shape[1])
+    # Without a name, so that nothing stays behind when the last array that maps it is gone.
+    with tempfile.TemporaryFile(dir=Path(values_ND.filename).parent) as file:
+        chosen_MD = np.memmap(file, np.float32, "w+", shape=shape)
+        # A file without a name has no place to put its own subsets; the first one's serves.
+        chosen_MD.filename = values_ND.filename
+        for start in range(0, len(rows_M), BLOCK):
+            chosen_MD[start : start + BLOCK] = values_ND[rows_M[start : start + BLOCK]]
+    return chosen_MD
 
 
 def split_rows(

@@ -1,6 +1,6 @@
 """The index of a corpus: built by those who fit together, where they offer to, or here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,14 @@ from scipy import sparse
 
 from engine.corpus import BLOCK, Corpus
 from engine.group import Group
-from engine.index import ArrayVectors, FaissIndex, IndexWish, build_index
+from engine.index import (
+    ArrayVectors,
+    FaissIndex,
+    IndexEntry,
+    IndexWish,
+    build_index,
+    entry_after_change,
+)
 
 Project = Callable[[NDArray[np.float32], sparse.csr_matrix], NDArray[np.float32]]
 """(embeddings [B, D], labels [B, V]) -> vectors [B, L]; it must survive pickling."""
@@ -63,3 +70,43 @@ def index_corpus(vectors: ProjectedCorpus, wish: IndexWish, group: Group) -> Fai
     if isinstance(group, Indexing):
         return group.build_index(vectors, wish)
     return build_index(vectors, wish)
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """The pictures that tags are transferred from: vectors, tags and ids of a row belong together.
+
+    Immutable: what is added or removed makes another.
+    """
+
+    index: FaissIndex
+    labels_NV: sparse.csr_matrix
+    ids: tuple[str, ...]
+
+    def added(
+        self,
+        ids: Sequence[str],
+        vectors_ML: NDArray[np.float32],
+        labels_MV: sparse.csr_matrix,
+        entry: IndexEntry,
+    ) -> "Indexed":
+        """With M more pictures in the rows behind the last.
+
+        Args:
+            entry: what is known of the index as it is.
+
+        Raises:
+            ConfigError: the index would outgrow its memory budget.
+        """
+        self.index.check_room(len(ids), entry.max_bytes)
+        index = self.index.added(vectors_ML)
+        index.entry = entry_after_change(index, entry)
+        labels_NV = sparse.vstack([self.labels_NV, labels_MV], format="csr")
+        return Indexed(index, labels_NV, (*self.ids, *ids))
+
+    def without(self, rows_M: NDArray[np.int64], entry: IndexEntry) -> "Indexed":
+        """Without some rows; those behind them move up."""
+        kept = np.setdiff1d(np.arange(len(self.ids)), rows_M)
+        index = self.index.without(rows_M)
+        index.entry = entry_after_change(index, entry)
+        return Indexed(index, self.labels_NV[kept], tuple(self.ids[row] for row in kept))

@@ -274,6 +274,45 @@ def evaluate(
 
 
 @app.command()
+def table(
+    config: Annotated[str, typer.Argument(help="A table's TOML file, or 'murthy2015'.")],
+    corpus: Annotated[
+        list[str], typer.Option(help="NAME=PATH of tagged pictures; repeat it for several corpora.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder, or one to go on with.")],
+    test: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PATH of a corpus's test part; without: a share is held out."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as seeds=[0,1,2].")
+    ] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Rebuild a paper's table: fit and measure its rows, and write table.md, .json and .png."""
+    from engine.table.config import load_table
+    from jobs.runner import RunSettings
+    from jobs.table import build_table, show, table_path
+    from jobs.table_corpora import parse_places
+
+    console = Console(quiet)
+    report = build_table(
+        load_table(table_path(config), set_ or ()),
+        parse_places(corpus, "--corpus"),
+        parse_places(test or (), "--test"),
+        out,
+        console,
+        RunSettings(workers=workers),
+    )
+    show(report, console)
+    console.say(f"the table is at {out}")
+    if report.failed:
+        console.error(f"{report.failed} runs have no figures; see the end of {out}/table.md")
+        raise typer.Exit(1)
+
+
+@app.command()
 def gallery(
     annotations: Annotated[list[str], typer.Argument(help="Outputs of 'tagloom annotate'.")],
     out: Annotated[Path, typer.Option(help="The HTML file.")],
@@ -301,8 +340,8 @@ def serve(
         list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
     ] = None,
     proxy: Annotated[
-        Literal["auto", "python", "haproxy", "none"],
-        typer.Option(help="Who listens; 'none': the one replica itself, without a swap."),
+        Literal["auto", "python", "haproxy"],
+        typer.Option(help="Who listens; 'auto': HAProxy, where it can be had."),
     ] = "auto",
     quiet: Quiet = False,
 ) -> None:

@@ -1,7 +1,9 @@
 """`tagloom fit`: a tagged corpus in, a bundle out."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 from engine import schema
 from engine.bundle import Bundle, check_target, load_bundle, new_bundle
 from engine.config import FitConfig
-from engine.corpus import Corpus
+from engine.corpus import Corpus, rows_of
 from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
@@ -26,8 +28,9 @@ from jobs.index import IndexingGroup
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
-from jobs.sink import part_name
+from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
+from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_beside
 
 SAMPLED_CHUNKS = 20
@@ -113,11 +116,27 @@ def embed_corpus(
     with console.waiting("listing the corpus"):
         inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
     assert isinstance(inventory, Inventory)
-    plan = embedding_plan(config, thumbnails=inventory.rows <= MOST)
-    limit = config.decode.max_bytes
-    return embed_pictures(
-        corpus, inventory, plan, store, console, settings, limit, config.max_failed
-    )
+    thumbnails = inventory.rows <= MOST
+    return embed_inventory(corpus, inventory, store, config, console, settings, thumbnails)
+
+
+def embed_inventory(
+    corpus: str,
+    inventory: Inventory,
+    store: Store,
+    config: FitConfig,
+    console: Console,
+    settings: RunSettings,
+    thumbnails: bool,
+) -> Embedded:
+    """Decode and embed what is listed of a corpus, but for the chunks whose parts are in `store`.
+
+    Raises:
+        CorpusError: too many of its pictures cannot be used.
+    """
+    plan = embedding_plan(config, thumbnails)
+    limits = (config.decode.max_bytes, config.max_failed)
+    return embed_pictures(corpus, inventory, plan, store, console, settings, *limits)
 
 
 def embed_pictures(
@@ -130,17 +149,18 @@ def embed_pictures(
     limit: int,
     max_failed: float,
 ) -> Embedded:
-    """Run every picture of a listed corpus through `plan` into `store`.
+    """Run what is listed of a corpus through `plan`, but for the chunks whose parts are there.
 
     Raises:
         CorpusError: more than the share `max_failed` of its pictures cannot be used.
     """
-    errors: dict[str, int] = {}
+    errors: Counter[str] = Counter()
+    done = {receipt.chunk: receipt for receipt in finished_parts(store)}
     with console.progress("embedding", inventory.rows) as advance:
-        for receipt in run_plan(plan, inventory, frozenset(), store, settings, limit):
+        receipts = run_plan(plan, inventory, frozenset(done), store, settings, limit)
+        for receipt in chain(done.values(), receipts):
             advance(receipt.rows)
-            for code, count in receipt.errors.items():
-                errors[code] = errors.get(code, 0) + count
+            errors.update(receipt.errors)
     failed = sum(errors.values())
     if failed > max_failed * inventory.rows:
         raise CorpusError(
@@ -148,7 +168,7 @@ def embed_pictures(
             f"({_listed(errors)}), more than max_failed = {max_failed} allows; mend the "
             "pictures, or allow it with --set max_failed=1 ('index add': --max-failed 1)"
         )
-    return Embedded(store, inventory, errors)
+    return Embedded(store, inventory, dict(errors))
 
 
 def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Material:
@@ -160,7 +180,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     ids: list[str] = []
     tags: list[list[str]] = []
     social: list[tuple[str, ...]] = []
-    blocks: list[np.ndarray] = []
+    embeddings = EmbeddingFile(embedded.store.path("embeddings.float32"))
     thumbnails: dict[str, bytes] = {}
     untagged = 0
     for part in embedded.parts():
@@ -173,7 +193,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         tags.extend([one for one in given if one])
         social.extend(social_lists(healthy))
         if healthy.num_rows:
-            blocks.append(schema.float_tensor(healthy, schema.EMBEDDING))
+            embeddings.append(schema.float_tensor(healthy, schema.EMBEDDING))
         if schema.THUMBNAIL in healthy.column_names:
             jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
             thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
@@ -189,10 +209,11 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     tagged_ids = tuple(ids[row] for row in kept)
     learned = Corpus(
         tagged_ids,
-        np.concatenate(blocks)[kept],
+        rows_of(embeddings.mapped(), kept),
         labels_NV[kept],
         levels,
         tuple(social[row] for row in kept) if any(social) else None,
+        PartSpread(embedded.store, embedded.inventory),
     )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
 

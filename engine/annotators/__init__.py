@@ -2,11 +2,24 @@
 
 from dataclasses import dataclass
 
+from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
+from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
+from engine.annotators.mbrm import Mbrm, MbrmRecipe
+from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
+from engine.annotators.tagprop import TagProp, TagPropRecipe
+from engine.annotators.two_pass_knn import (
+    KccaTwoPassKnn,
+    KccaTwoPassKnnRecipe,
+    TwoPassKnn,
+    TwoPassKnnRecipe,
+)
 from engine.recipe import Annotator, Recipe
 
 
@@ -22,6 +35,15 @@ REGISTRY: dict[str, Method] = {
     "prior": Method(PriorRecipe, Prior),
     "linear": Method(LinearRecipe, Linear),
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
+    "cca": Method(CcaRecipe, Cca),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
+    "jec": Method(JecRecipe, Jec),
+    "tagprop": Method(TagPropRecipe, TagProp),
+    "2pknn": Method(TwoPassKnnRecipe, TwoPassKnn),
+    "kcca-2pknn": Method(KccaTwoPassKnnRecipe, KccaTwoPassKnn),
+    "ml-knn": Method(MlKnnRecipe, MlKnn),
+    "mbrm": Method(MbrmRecipe, Mbrm),
+    "svm-dmbrm": Method(SvmDmbrmRecipe, SvmDmbrm),
+    "skl-crm": Method(SklCrmRecipe, SklCrm),
 }

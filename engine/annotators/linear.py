@@ -9,13 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from safetensors.numpy import load_file, save_file
-from scipy import linalg
 from scipy.special import expit
 
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.numerics.levels import normalised_levels
+from engine.numerics.whitening import shrunk_whitening
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
 
@@ -97,30 +97,15 @@ class LinearRecipe(Recipe):
         self, corpus: Corpus, group: Group
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
         """Mean [D] and whitening [D, D] of the embedding, and each tag's smoothed frequency [V]."""
-        width = corpus.embeddings_ND.shape[1]
-        count, sum_D, square_DD = 0.0, np.zeros(width), np.zeros((width, width))
-        carriers_V = np.zeros(corpus.labels_NV.shape[1])
-        for x_BD, labels_BV in corpus.blocks():
-            block = normalised_levels(x_BD, corpus.levels).astype(np.float64)
-            count += len(block)
-            sum_D += block.sum(0)
-            square_DD += block.T @ block
-            carriers_V += np.asarray(labels_BV.sum(axis=0)).ravel()
-        count = float(group.sum(np.array([count]))[0])
-        mean_D = group.sum(sum_D) / count
-        covariance_DD = group.sum(square_DD) / count - np.outer(mean_D, mean_D)
-        values, vectors = linalg.eigh(covariance_DD)
-        values = np.maximum(values, 0)
-        spread = max(float(values.mean()), 1e-12)
-        whiten_DD = vectors / np.sqrt(values + self.shrinkage * spread)
-        # One scale for all directions: the squared length of a picture is then 1 on average.
-        length = np.sqrt((values / (values + self.shrinkage * spread)).sum())
-        frequency_V = (group.sum(carriers_V) + 0.5) / (count + 1)
-        return (
-            mean_D.astype(np.float32),
-            (whiten_DD / max(length, 1e-12)).astype(np.float32),
-            frequency_V,
+        mean_D, whiten_DD = shrunk_whitening(
+            (normalised_levels(x_BD, corpus.levels) for x_BD, _ in corpus.blocks()),
+            self.shrinkage,
+            group,
         )
+        carriers_V = np.asarray(corpus.labels_NV.sum(axis=0), dtype=np.float64).ravel()
+        count = float(group.sum(np.array([float(len(corpus))]))[0])
+        frequency_V = (group.sum(carriers_V) + 0.5) / (count + 1)
+        return mean_D, whiten_DD, frequency_V
 
 
 class Linear(Annotator):

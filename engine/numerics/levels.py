@@ -22,3 +22,17 @@ def normalised_levels(x_ND: NDArray[np.floating], levels: Sequence[int]) -> NDAr
         [part / np.maximum(length, 1e-12) for part, length in zip(parts, lengths, strict=True)],
         axis=1,
     ).astype(np.float32, copy=False)
+
+
+def deepest_levels(levels: Sequence[int], depth: int) -> tuple[tuple[int, ...], NDArray[np.int64]]:
+    """The last layer and the `depth` - 1 deepest stages of an embedding, or all if it has fewer.
+
+    An embedding begins with the last layer, then come the stages from the shallowest on.
+
+    Returns:
+        The widths of the chosen levels, and their columns in the embedding, int64.
+    """
+    chosen = [0, *range(max(1, len(levels) - depth + 1), len(levels))]
+    ends = np.cumsum([0, *levels])
+    columns = [np.arange(ends[level], ends[level + 1]) for level in chosen]
+    return tuple(levels[level] for level in chosen), np.concatenate(columns).astype(np.int64)

@@ -11,6 +11,11 @@ from engine.words.vectors import TagVectors, WordVectorSource
 __all__ = ["TagVectors", "WordVectorSource", "word_vector_source"]
 
 
+BINARY_UP_TO = 8192
+"""Tags of a vocabulary that binary vectors are made for. E = V, and what is solved from them holds
+several E x E matrices of float64: 0.5 GB each here, 3.2 GB each with 20,000 tags."""
+
+
 class BinaryVectors:
     """One dimension a tag; the mean over a picture's tags is the paper's binary view, scaled.
 
@@ -18,8 +23,18 @@ class BinaryVectors:
     """
 
     def embed(self, tags: Sequence[str]) -> TagVectors:
-        """Give row i the i-th unit vector: [V, V] float32, every tag known."""
+        """Give row i the i-th unit vector: [V, V] float32, every tag known.
+
+        Raises:
+            ConfigError: there are more than `BINARY_UP_TO` tags.
+        """
         count = len(tags)
+        if count > BINARY_UP_TO:
+            raise ConfigError(
+                f"tag_vectors 'binary' has one dimension a tag and takes at most "
+                f"{BINARY_UP_TO:,} tags, but the vocabulary has {count:,}; choose vectors whose "
+                "width does not grow with it, such as 'minilm', or lower vocabulary.max_tags"
+            )
         return TagVectors(np.eye(count, dtype=np.float32), np.ones(count, dtype=np.bool_), ())
 
 

@@ -67,14 +67,14 @@ def test_it_scores_as_if_its_index_had_been_built_with_them(
     """The same CCA over one index of all the pictures, whole lists of which are looked at."""
     training, held_out = halves
     before, entry = fitted(CcaKnnRecipe(index=kind), material, training)
-    all_NL = np.concatenate([before._project(part.embeddings_ND) for part in (training, held_out)])
+    all_NL = np.concatenate([before.project(part.embeddings_ND) for part in (training, held_out)])
     order = [material.corpus.ids.index(one) for one in (*training.ids, *held_out.ids)]
     everything = material.corpus.subset(np.array(order))
     built = CcaKnn(
         replace_index(before.recipe, "flat"),
-        before.levels,
-        before.mean_D,
-        before.weights_DL,
+        before.project.levels,
+        before.project.mean_D,
+        before.project.weights_DL,
         build_index(ArrayVectors(all_NL), IndexWish("flat")),
         everything.labels_NV,
         everything.ids,
@@ -103,10 +103,10 @@ def test_removing_from_the_middle_keeps_ids_tags_and_vectors_together(
     rest = training.subset(stay)
     built = CcaKnn(
         before.recipe,
-        before.levels,
-        before.mean_D,
-        before.weights_DL,
-        build_index(ArrayVectors(before._project(rest.embeddings_ND)), IndexWish()),
+        before.project.levels,
+        before.project.mean_D,
+        before.project.weights_DL,
+        build_index(ArrayVectors(before.project(rest.embeddings_ND)), IndexWish()),
         rest.labels_NV,
         rest.ids,
         before.vocabulary_digest,

@@ -23,8 +23,17 @@ SETTINGS: dict[str, dict[str, object]] = {
     "prior": {},
     "linear": {},
     "cca-knn": {"tag_vectors": "binary"},
+    "cca": {"tag_vectors": "binary"},
     "class-posterior": {"backbone": "random"},
     "social": {},
+    "mbrm": {},
+    "svm-dmbrm": {},
+    "skl-crm": {"kernels": ["gaussian", "multinomial"]},
+    "jec": {},
+    "tagprop": {},
+    "2pknn": {},
+    "kcca-2pknn": {"tag_vectors": "binary", "space": "cca"},
+    "ml-knn": {},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 

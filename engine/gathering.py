@@ -1,0 +1,31 @@
+"""All the group's pictures as one corpus, for methods that compare with every training picture."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from engine.corpus import Corpus
+from engine.group import Group
+
+
+def gathered(corpus: Corpus, group: Group) -> Corpus:
+    """The corpora of all ranks, one behind the other, on every rank; social tags left out."""
+    if group.size == 1:
+        return corpus
+    ids = [str(one) for part in group.gather(np.array(corpus.ids, np.str_)) for one in part]
+    embeddings = group.gather(np.asarray(corpus.embeddings_ND))
+    indices = np.concatenate(group.gather(corpus.labels_NV.indices)).astype(np.int32)
+    lengths = np.concatenate(group.gather(np.diff(corpus.labels_NV.indptr))).astype(np.int64)
+    labels_NV = binary_matrix(
+        indices, np.concatenate([[0], np.cumsum(lengths)]), corpus.labels_NV.shape[1]
+    )
+    embeddings_ND = np.concatenate([part.astype(np.float32) for part in embeddings])
+    return Corpus(tuple(ids), embeddings_ND, labels_NV, corpus.levels)
+
+
+def binary_matrix(
+    indices: NDArray[np.integer], indptr: NDArray[np.integer], tags: int
+) -> sparse.csr_matrix:
+    """Ones at the given places of a float32 matrix [N, tags] in compressed rows."""
+    ones = np.ones(len(indices), dtype=np.float32)
+    return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))

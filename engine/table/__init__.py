@@ -1,0 +1,1 @@
+"""A paper's table of results, fitted and measured anew beside the paper's own figures."""

@@ -1,0 +1,109 @@
+"""Embedded, tagged pictures on disk: what every row of a table learns from and is tested on."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config import VocabularyConfig
+from engine.corpus import Corpus
+from engine.vocab import Vocabulary
+
+_EMBEDDINGS = "embeddings.npy"
+_PICTURES = "pictures.json"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """N pictures with at least one tag each.
+
+    Attributes:
+        embeddings_ND: float32, mapped from disk where they were loaded.
+        levels: widths of the levels that an embedding consists of.
+        social_tags: what users called each picture; None where nothing of the kind is known.
+    """
+
+    ids: tuple[str, ...]
+    embeddings_ND: NDArray[np.float32]
+    tags: tuple[tuple[str, ...], ...]
+    levels: tuple[int, ...]
+    social_tags: tuple[tuple[str, ...], ...] | None = None
+
+    @classmethod
+    def of(cls, corpus: Corpus, vocabulary: Vocabulary) -> "Pictures":
+        """The pictures of a corpus, whose vocabulary leaves no tag out."""
+        labels = corpus.labels_NV
+        tags = tuple(
+            tuple(vocabulary.tags[tag] for tag in labels.indices[start:stop])
+            for start, stop in zip(labels.indptr[:-1], labels.indptr[1:], strict=True)
+        )
+        return cls(corpus.ids, corpus.embeddings_ND, tags, corpus.levels, corpus.social_tags)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def corpus(
+        self, rows_M: NDArray[np.int64], limits: VocabularyConfig
+    ) -> tuple[Corpus, Vocabulary]:
+        """The pictures at `rows_M` with the vocabulary that they alone teach.
+
+        Pictures none of whose tags `limits` keeps are left out.
+
+        Raises:
+            CorpusError: fewer than two tags are left.
+        """
+        tags = [self.tags[row] for row in rows_M]
+        vocabulary = Vocabulary.learn(tags, limits.min_count, limits.max_tags)
+        labels_MV = vocabulary.encode(tags)
+        kept = np.flatnonzero(np.diff(labels_MV.indptr))
+        rows = rows_M[kept]
+        social = self.social_tags
+        corpus = Corpus(
+            tuple(self.ids[row] for row in rows),
+            np.asarray(self.embeddings_ND[rows]),
+            labels_MV[kept],
+            self.levels,
+            None if social is None else tuple(social[row] for row in rows),
+        )
+        return corpus, vocabulary
+
+    def truth(self, rows_M: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of `words` are tags of which picture, boolean [M, W]."""
+        counted = Vocabulary(tuple(words), (0,) * len(words))
+        truth_MW: NDArray[np.bool_] = counted.encode([self.tags[r] for r in rows_M]).toarray() > 0
+        return truth_MW
+
+    def save(self, folder: Path) -> None:
+        """Write into an existing folder; the small file last, so that it vouches for the other."""
+        np.save(folder / _EMBEDDINGS, self.embeddings_ND)
+        content = {
+            "ids": self.ids,
+            "tags": self.tags,
+            "levels": self.levels,
+            "social_tags": self.social_tags,
+        }
+        draft = folder / f".{_PICTURES}.{os.getpid()}"
+        draft.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        draft.replace(folder / _PICTURES)
+
+    @classmethod
+    def is_saved(cls, folder: Path) -> bool:
+        """Whether `save` has come to its end there."""
+        return (folder / _PICTURES).is_file()
+
+    @classmethod
+    def load(cls, folder: Path) -> "Pictures":
+        """Read what `save` wrote; the embeddings are mapped, not read."""
+        content = json.loads((folder / _PICTURES).read_text(encoding="utf-8"))
+        social = content["social_tags"]
+        return cls(
+            tuple(content["ids"]),
+            np.load(folder / _EMBEDDINGS, mmap_mode="r"),
+            tuple(map(tuple, content["tags"])),
+            tuple(content["levels"]),
+            None if social is None else tuple(map(tuple, social)),
+        )

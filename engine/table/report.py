@@ -1,0 +1,171 @@
+"""What a table says once it is measured: as JSON, and as Markdown beside the paper's own rows."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.numerics.metric_registry import METRICS
+from engine.table.config import RowConfig, TableConfig
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Spread(_Part):
+    """A figure over the runs of a row, one run a seed."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """Of at least one value."""
+        found = sorted(round(value, 2) for value in values)
+        return cls(median=statistics.median(found), least=found[0], most=found[-1])
+
+
+class Cell(_Part):
+    """A row on a corpus.
+
+    Attributes:
+        published: the paper's figures by metric.
+        measured: ours by metric, all that the registry has; empty where nothing was measured.
+        seeds: of the runs that `measured` is of.
+        seconds: of fitting and testing, the median run; they depend on the machine.
+        failures: seed -> why the run has no figures.
+    """
+
+    published: dict[str, float] = {}
+    measured: dict[str, Spread] = {}
+    seeds: tuple[int, ...] = ()
+    seconds: float | None = None
+    failures: dict[int, str] = {}
+
+
+class Line(_Part):
+    """A row: the paper's words for it, and what it is of on each corpus."""
+
+    name: str
+    visual: str
+    text: str
+    features: str
+    cells: dict[str, Cell]
+
+
+class CorpusNote(_Part):
+    """A corpus as the table measured on it."""
+
+    title: str
+    pictures: int
+    tested: int
+    words: int | None
+    split: str
+
+
+class TableReport(_Part):
+    """The whole table; `table.json` is this."""
+
+    title: str
+    note: str
+    k: int
+    metrics: tuple[str, ...]
+    chart: str
+    state: str
+    corpora: dict[str, CorpusNote]
+    rows: tuple[Line, ...]
+
+    @property
+    def failed(self) -> int:
+        """Runs that have no figures."""
+        return sum(len(cell.failures) for row in self.rows for cell in row.cells.values())
+
+
+def features_of(row: RowConfig) -> str:
+    """What a row's annotators look at here; '' for one that is the paper's alone."""
+    return "" if row.fit is None else row.fit.embed.backbone
+
+
+def label(row: Line | RowConfig) -> str:
+    """A method with the paper's features behind it."""
+    features = ", ".join(filter(None, (row.visual, row.text)))
+    return f"{row.name} ({features})" if features else row.name
+
+
+def markdown(report: TableReport) -> str:
+    """One table a corpus: the paper's columns, then ours (median, range of the chart's metric)."""
+    lines = [f"# {report.title}", ""]
+    if report.note:
+        lines += [report.note, ""]
+    for name, note in report.corpora.items():
+        words = "the tags trained on" if note.words is None else f"{note.words:,} words"
+        lines += [
+            f"## {note.title}",
+            "",
+            f"{note.pictures:,} pictures, {note.tested:,} of them tested on ({note.split}); "
+            f"k = {report.k}, means over {words}.",
+            "",
+        ]
+        labels = [METRICS[metric].label for metric in report.metrics]
+        heads = ["method (the paper's features)", *(f"paper {text}" for text in labels)]
+        heads += ["features here", *labels, f"{METRICS[report.chart].label}, range", "seconds"]
+        text = {0, len(labels) + 1}
+        rule = ["---" if place in text else "---:" for place in range(len(heads))]
+        lines += [_line(heads), _line(rule)]
+        lines += [_line(_cells(report, row, row.cells[name])) for row in report.rows]
+        lines += ["", *_failures(report, name)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cells(report: TableReport, row: Line, cell: Cell) -> list[str]:
+    # As the paper prints it, some with a digit and some without.
+    published = [
+        f"{cell.published[metric]:g}" if metric in cell.published else ""
+        for metric in report.metrics
+    ]
+    if not cell.measured:
+        status = "failed" if cell.failures else ""
+        return [label(row), *published, row.features, *([status] * len(report.metrics)), "", ""]
+    ours = [_shown(metric, cell.measured[metric].median) for metric in report.metrics]
+    chart = cell.measured[report.chart]
+    spread = ""
+    if len(cell.seeds) > 1:
+        spread = f"{_shown(report.chart, chart.least)} to {_shown(report.chart, chart.most)}"
+    seconds = "" if cell.seconds is None else f"{cell.seconds:.0f}"
+    return [label(row), *published, row.features, *ours, spread, seconds]
+
+
+def _failures(report: TableReport, corpus: str) -> list[str]:
+    told = [
+        f"- {label(row)}, seed {seed}: {message}"
+        for row in report.rows
+        for seed, message in row.cells[corpus].failures.items()
+    ]
+    return ["Without figures:", "", *told, ""] if told else []
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{value:.{METRICS[metric].digits}f}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def line_of(row: RowConfig, cells: Mapping[str, Cell]) -> Line:
+    """A row of the configuration with what was measured of it."""
+    return Line(
+        name=row.name,
+        visual=row.visual,
+        text=row.text,
+        features=features_of(row),
+        cells=dict(cells),
+    )
+
+
+def corpus_title(config: TableConfig, corpus: str) -> str:
+    """How a corpus is headed."""
+    known = config.corpora.get(corpus)
+    return known.title if known and known.title else corpus

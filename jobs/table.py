@@ -1,0 +1,268 @@
+"""`tagloom table`: a paper's table, every row fitted and measured, beside the paper's figures."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from engine.config import FitConfig
+from engine.errors import ConfigError, TagloomError
+from engine.table.config import RowConfig, TableConfig
+from engine.table.report import (
+    Cell,
+    CorpusNote,
+    Spread,
+    TableReport,
+    corpus_title,
+    label,
+    line_of,
+    markdown,
+)
+from jobs.chart import check_drawing, draw_chart
+from jobs.console import Console
+from jobs.runner import RunSettings
+from jobs.session import ray_session
+from jobs.store import Store
+from jobs.table_corpora import (
+    Part,
+    Source,
+    check_there,
+    counted_words,
+    embedded_folder,
+    engine_state,
+    list_source,
+)
+from jobs.trials import Outcome, Task, run_tasks
+
+JOB = "table-job.json"
+RESULTS = "results"
+
+
+def table_path(name: str) -> Path:
+    """The file of a table: a path, or a packaged one such as `murthy2015` or its file name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    given = Path(name)
+    if given.is_file():
+        return given
+    shipped = resources.files("jobs") / "configs"
+    packaged = Path(str(shipped)) / f"{given.name.removesuffix('.toml')}.toml"
+    if packaged.is_file():
+        return packaged
+    raise ConfigError(
+        f"{name}: there is no such file, and no table of that name comes with the program; name "
+        "a TOML file, or 'murthy2015'"
+    )
+
+
+def build_table(
+    config: TableConfig,
+    corpora: Mapping[str, str],
+    tests: Mapping[str, str],
+    out: Path,
+    console: Console,
+    settings: RunSettings | None = None,
+) -> TableReport:
+    """Fit and measure every row on every corpus, going on with what `out` holds already.
+
+    A run's result lies in `out` under a hash of all that decides it: the row, the state of the
+    corpus, the split and the engine itself. One that fails is told in the table and tried again
+    next time.
+
+    Args:
+        corpora: name -> path or URL of its tagged pictures.
+        tests: name -> the pictures to test on, for a corpus that has a test part.
+
+    Raises:
+        TagloomError: a corpus, its words or the target is not as it must be.
+    """
+    check_drawing()
+    if not corpora:
+        known = ", ".join(config.corpora) or "any name"
+        raise ConfigError(f"no corpus to measure on; give --corpus NAME=PATH ({known})")
+    if set(tests) - set(corpora):
+        raise ConfigError(
+            f"--test names {', '.join(sorted(set(tests) - set(corpora)))}, which no --corpus does"
+        )
+    for url in (*corpora.values(), *tests.values()):
+        check_there(url)
+    _check_target(out)
+    words = {name: counted_words(config, name, path) for name, path in corpora.items()}
+    settings = settings or RunSettings()
+    with ray_session():
+        store = Store(str(out))
+        with _tidy(out):
+            store.write(JOB, json.dumps({"title": config.title}).encode())
+            sources = [
+                list_source(name, config, words[name], corpora, tests, store, console)
+                for name in corpora
+            ]
+        tasks, refused = _tasks(config, sources, store, console, settings)
+        outcomes = {
+            **refused,
+            **run_tasks(tasks, Store(f"{store.url}/{RESULTS}"), console, settings),
+        }
+    report = _report(config, sources, outcomes)
+    store.write("table.json", report.model_dump_json(indent=1).encode())
+    store.write("table.md", markdown(report).encode())
+    store.write("table.png", draw_chart(report))
+    return report
+
+
+@contextmanager
+def _tidy(out: Path) -> Iterator[None]:
+    """Leave nothing behind of a table whose corpora cannot be listed."""
+    existed = out.exists()
+    try:
+        yield
+    except TagloomError:
+        if not existed:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _check_target(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / JOB).is_file():
+        raise ConfigError(
+            f"{out}: is not empty and holds no table; name a new folder, or that of an earlier run"
+        )
+
+
+def _tasks(
+    config: TableConfig,
+    sources: Sequence[Source],
+    store: Store,
+    console: Console,
+    settings: RunSettings,
+) -> tuple[list[Task], dict[tuple[int, str, int], Outcome]]:
+    """What is to be run, and what cannot be, since its pictures cannot be embedded."""
+    tasks: list[Task] = []
+    refused: dict[tuple[int, str, int], Outcome] = {}
+    state = engine_state()
+
+    def embedded(name: str, part: Part, fit: FitConfig) -> str:
+        return embedded_folder(name, part, fit, store, console, settings)
+
+    for source in sources:
+        for place, row in enumerate(config.rows):
+            if row.fit is None:
+                continue
+            # With a test part of its own there is nothing that a seed could split.
+            seeds = config.seeds if source.test is None else config.seeds[:1]
+            try:
+                training, test = (
+                    None if part is None else embedded(source.name, part, row.fit)
+                    for part in (source.training, source.test)
+                )
+            except TagloomError as error:
+                console.error(f"{label(row)} on {source.name}: {error}")
+                for seed in seeds:
+                    refused[place, source.name, seed] = Outcome.failed(error)
+                continue
+            assert training is not None
+            for seed in seeds:
+                tasks.append(
+                    Task(
+                        row=place,
+                        name=label(row),
+                        corpus=source.name,
+                        seed=seed,
+                        fit=row.fit,
+                        training=training,
+                        test=test,
+                        held_out=source.config.held_out,
+                        words=source.words,
+                        k=config.k,
+                        state=state,
+                    )
+                )
+    return tasks, refused
+
+
+def _report(
+    config: TableConfig,
+    sources: Sequence[Source],
+    outcomes: Mapping[tuple[int, str, int], Outcome],
+) -> TableReport:
+    notes = {}
+    for source in sources:
+        found = [one for (_, name, _), one in outcomes.items() if name == source.name]
+        some = next((one for one in found if one.figures), Outcome())
+        split = (
+            f"a share of {source.config.held_out:g}, seed{'s' * (len(config.seeds) > 1)} "
+            + ", ".join(map(str, config.seeds))
+            if source.test is None
+            else "its own test part"
+        )
+        notes[source.name] = CorpusNote(
+            title=corpus_title(config, source.name),
+            pictures=some.pictures,
+            tested=some.tested,
+            words=None if source.words is None else len(source.words),
+            split=split,
+        )
+    lines = [
+        line_of(row, {s.name: _cell(place, row, s.name, outcomes) for s in sources})
+        for place, row in enumerate(config.rows)
+    ]
+    return TableReport(
+        title=config.title,
+        note=config.note,
+        k=config.k,
+        metrics=config.metrics,
+        chart=config.chart,
+        state=engine_state(),
+        corpora=notes,
+        rows=tuple(lines),
+    )
+
+
+def _cell(
+    place: int,
+    row: RowConfig,
+    corpus: str,
+    outcomes: Mapping[tuple[int, str, int], Outcome],
+) -> Cell:
+    runs = {s: one for (p, name, s), one in outcomes.items() if (p, name) == (place, corpus)}
+    good = {seed: one for seed, one in runs.items() if one.failure is None}
+    measured = {}
+    if good:
+        names = next(iter(good.values())).figures
+        measured = {name: Spread.of(one.figures[name] for one in good.values()) for name in names}
+    return Cell(
+        published=row.published.get(corpus, {}),
+        measured=measured,
+        seeds=tuple(sorted(good)),
+        seconds=Spread.of(one.seconds for one in good.values()).median if good else None,
+        failures={seed: one.failure for seed, one in sorted(runs.items()) if one.failure},
+    )
+
+
+def show(report: TableReport, console: Console) -> None:
+    """Print the rows that were measured, one table a corpus."""
+    from engine.numerics.metric_registry import METRICS
+
+    labels = [METRICS[name].label for name in report.metrics]
+    heads = ["method", *(f"paper {text}" for text in labels), *labels]
+    for name, note in report.corpora.items():
+        rows = []
+        for row in report.rows:
+            cell = row.cells[name]
+            told = [
+                f"{cell.published[metric]:g}" if metric in cell.published else ""
+                for metric in report.metrics
+            ]
+            ours = [
+                f"{cell.measured[metric].median:.{METRICS[metric].digits}f}"
+                if cell.measured
+                else ("failed" if cell.failures else "")
+                for metric in report.metrics
+            ]
+            rows.append([label(row), *told, *ours])
+        console.table(note.title, heads, rows)

@@ -1,0 +1,157 @@
+"""The corpora of a table: where they lie, what is counted, and their pictures embedded once."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import engine
+from engine.config import FitConfig
+from engine.errors import ConfigError, CorpusError
+from engine.table.config import CorpusConfig, TableConfig
+from engine.table.pictures import Pictures
+from jobs.chunks import Inventory
+from jobs.console import Console
+from jobs.evaluate import read_words
+from jobs.fit import embed_inventory, gather_material
+from jobs.runner import RunSettings, in_worker
+from jobs.source import take_inventory
+from jobs.store import Store, absolute, open_fs
+
+
+def parse_places(given: Sequence[str], option: str) -> dict[str, str]:
+    """Read `NAME=PATH`, once for each corpus.
+
+    Raises:
+        ConfigError: it is not that, or a name comes twice.
+    """
+    places: dict[str, str] = {}
+    for text in given:
+        name, separator, path = text.partition("=")
+        if not separator or not name or not path:
+            raise ConfigError(
+                f"{option} {text!r}: write it as NAME=PATH, such as corel5k=~/corel5k"
+            )
+        if name in places:
+            raise ConfigError(f"{option}: '{name}' is given twice; name each corpus once")
+        places[name] = str(Path(path).expanduser()) if path.startswith("~") else path
+    return places
+
+
+@dataclass(frozen=True)
+class Part:
+    """A corpus's pictures as they were listed: to train on, or a test part of its own."""
+
+    url: str
+    inventory: Inventory
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus of the table."""
+
+    name: str
+    config: CorpusConfig
+    words: tuple[str, ...] | None
+    training: Part
+    test: Part | None
+
+
+def check_there(url: str) -> None:
+    """See that something is at a path or URL, before Ray starts.
+
+    Raises:
+        CorpusError: nothing is.
+    """
+    fs, root = open_fs(absolute(url))
+    if not fs.exists(root):
+        raise CorpusError(f"{url}: there is nothing at that path; check the spelling")
+
+
+def counted_words(config: TableConfig, name: str, path: str) -> tuple[str, ...] | None:
+    """The words that a corpus is measured by; None where no file names them.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds none.
+    """
+    file = config.corpora.get(name, CorpusConfig()).words
+    if file is None:
+        return None
+    beside = Path(path) if Path(path).is_dir() else Path(path).parent
+    return read_words(beside / file)
+
+
+def list_source(
+    name: str,
+    config: TableConfig,
+    words: tuple[str, ...] | None,
+    corpora: Mapping[str, str],
+    tests: Mapping[str, str],
+    store: Store,
+    console: Console,
+) -> Source:
+    """List a corpus's pictures, and those of its test part.
+
+    Raises:
+        CorpusError: they cannot be read, or have no tags.
+    """
+
+    def listed(url: str, part: str) -> Part:
+        # The listing stays, for chunks that are embedded later are read by it.
+        place = Store(f"{store.url}/corpora/{name}-{part}")
+        with console.waiting(f"listing {name}"):
+            inventory = in_worker(take_inventory, absolute(url), place, is_corpus=True)
+        assert isinstance(inventory, Inventory)
+        return Part(url, inventory)
+
+    test = listed(tests[name], "test") if name in tests else None
+    known = config.corpora.get(name, CorpusConfig())
+    return Source(name, known, words, listed(corpora[name], "training"), test)
+
+
+def embedded_folder(
+    name: str, part: Part, fit: FitConfig, store: Store, console: Console, settings: RunSettings
+) -> str:
+    """The folder of a corpus's embedded pictures, made now unless it is there already.
+
+    A run that was killed goes on with what it had embedded.
+
+    Raises:
+        TagloomError: the pictures cannot be embedded, or too few of them.
+    """
+    settled = fit.model_dump(mode="json", include={"embed", "decode", "max_failed"})
+    # What decides how pictures are annotated later, not what is learned from them.
+    looks = {**settled, "embed": {**settled["embed"], "accuracy": None, "pixels": None}}
+    key = _digest([looks, part.inventory.fingerprint, engine_state("embed", "image", "geometry")])
+    place = Store(f"{store.url}/embedded/{name}-{key[:16]}")
+    folder = Path(place.path("."))
+    if Pictures.is_saved(folder):
+        return str(folder)
+    console.say(f"embedding {name} by {fit.embed.backbone}")
+    # With every tag, for a row's own limits on its vocabulary are not those of another.
+    whole = fit.model_copy(update={"vocabulary": type(fit.vocabulary)()})
+    done = embed_inventory(
+        part.url, part.inventory, place, whole, console, settings, thumbnails=False
+    )
+    material = gather_material(part.url, done, whole)
+    Pictures.of(material.corpus, material.vocabulary).save(folder)
+    for file in folder.glob("part-*.parquet"):
+        file.unlink()
+    return str(folder)
+
+
+def engine_state(*modules: str) -> str:
+    """A digest of the version and of the engine's source, in all or in the named modules."""
+    root = Path(engine.__file__).parent
+    digest = hashlib.sha256(metadata.version("tagloom").encode())
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if not modules or name.split("/")[0].removesuffix(".py") in modules:
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,366 @@
+"""A table of results: its configuration, the measuring of a row, and what it says in the end."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import jobs
+from engine.annotators import REGISTRY
+from engine.annotators.linear import LinearRecipe
+from engine.annotators.mbrm import MbrmRecipe
+from engine.annotators.prior import PriorRecipe
+from engine.annotators.social import SocialRecipe
+from engine.config import FitConfig, VocabularyConfig
+from engine.corpus import Corpus
+from engine.errors import ConfigError, CorpusError
+from engine.fitting import Material, score_corpus
+from engine.group import Solo
+from engine.numerics.metric_registry import METRICS, Answers
+from engine.table.config import TableConfig, load_table
+from engine.table.measure import Trial, answers_among, fitted_scores, measure
+from engine.table.pictures import Pictures
+from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
+from engine.vocab import Vocabulary
+from jobs.chart import draw_chart
+from jobs.table import table_path
+from jobs.table_corpora import engine_state, parse_places
+from jobs.trials import Outcome, Task
+
+CONFIGS = Path(jobs.__file__).parent / "configs"
+TABLES = [
+    path
+    for path in sorted(CONFIGS.glob("*.toml"))
+    if "rows" in tomllib.loads(path.read_text(encoding="utf-8"))
+]
+
+SMALL = """
+title = "Small"
+metrics = ["f1", "n_plus"]
+[corpora.ours]
+words = "words.txt"
+[defaults]
+lift = 0.0
+embed.backbone = "random"
+[[rows]]
+name = "A"
+published.ours = { f1 = 40, n_plus = 7 }
+[[rows]]
+name = "B"
+fit.embed.geometry = "crop"
+fit.annotators.one = { kind = "prior" }
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "table.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", TABLES, ids=[path.stem for path in TABLES])
+def test_every_table_that_is_shipped_is_good(path: Path) -> None:
+    config = load_table(path)
+    assert TableConfig.model_validate_json(config.model_dump_json()) == config
+    # F1 as printed is that of the means, but for rounding, so a slip of a digit would show.
+    for row in config.rows:
+        for corpus, figures in row.published.items():
+            assert corpus in config.corpora
+            p, r = figures["precision"], figures["recall"]
+            assert figures["f1"] == pytest.approx(2 * p * r / (p + r), abs=2), (row.name, corpus)
+
+
+def test_murthys_table_has_the_papers_rows_and_more() -> None:
+    config = load_table(table_path("murthy2015"))
+    published = [row for row in config.rows if row.published]
+    assert len(published) == 16
+    best = [row for row in published if (row.name, row.text) == ("CCA-KNN", "W2V")]
+    assert best[0].published["corel5k"] == {
+        "precision": 42,
+        "recall": 52,
+        "f1": 46,
+        "n_plus": 201,
+    }
+    assert {"precision", "recall", "f1", "n_plus"} == set(config.metrics)
+    fitted = {kind.kind for row in config.rows if row.fit for kind in row.fit.annotators.values()}
+    assert fitted <= set(REGISTRY)
+
+
+@pytest.mark.parametrize(
+    "name", ["murthy2015", "murthy2015.toml", "configs/murthy2015.toml", "jobs/configs/murthy2015"]
+)
+def test_a_packaged_table_goes_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert table_path(name) == CONFIGS / "murthy2015.toml"
+    own = written(tmp_path, SMALL)
+    assert table_path("table.toml").samefile(own)
+    with pytest.raises(ConfigError, match="nosuch: there is no such file, and no table"):
+        table_path("nosuch")
+
+
+def test_defaults_reach_every_row_that_is_fitted(tmp_path: Path) -> None:
+    config = load_table(written(tmp_path, SMALL), ["k=3", "seeds=[4, 5]"])
+    assert (config.k, config.seeds) == (3, (4, 5))
+    first, second = config.rows
+    assert first.fit is None
+    assert second.fit is not None
+    assert (second.fit.lift, second.fit.embed.backbone) == (0, "random")
+    assert second.fit.embed.geometry == "crop"
+    assert second.fit.annotators == {"one": PriorRecipe()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('kind = "prior"', 'kind = "priority"'), r"rows\.1\.fit\.annotators\.one.*'priority'"),
+        (('"f1", "n_plus"]', '"f1", "n_minus"]'), "no metric 'n_minus'; choose among precision"),
+        (("{ f1 = 40", "{ f2 = 40"), "no metric 'f2'"),
+        (('title = "Small"', 'title = "Small"\nchart = "recall"'), "chart is 'recall'"),
+        (('name = "B"', 'name = "A"'), "two are called 'A'"),
+        (('name = "B"', 'name = "B"\ncolour = 1'), r"rows\.1\.colour"),
+        (("[corpora.ours]", "[corpora.ours]\nheld_out = 1.0"), "held_out"),
+        (("[defaults]", "[default]"), "default: Extra inputs"),
+        (("[[rows]]", "[[lines]]"), "not a table; write one"),
+        (('title = "Small"', "title ="), "not TOML"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_name(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_table(written(tmp_path, SMALL.replace(*change)))
+
+
+def test_places_are_names_and_paths() -> None:
+    assert parse_places(["a=/x", "b=s3://y=z"], "--corpus") == {"a": "/x", "b": "s3://y=z"}
+    assert parse_places(["a=~/x"], "--corpus") == {"a": str(Path.home() / "x")}
+    for wrong in ("a", "=x", "a="):
+        with pytest.raises(ConfigError, match="write it as NAME=PATH"):
+            parse_places([wrong], "--corpus")
+    with pytest.raises(ConfigError, match="'a' is given twice"):
+        parse_places(["a=x", "a=y"], "--corpus")
+
+
+def test_every_metric_by_hand() -> None:
+    truth_NW = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool)
+    given_NW = np.array([[1, 0, 1, 0], [1, 0, 1, 0]], dtype=bool)
+    answers = Answers(given_NW.astype(np.float32), given_NW, truth_NW)
+    found = {name: round(metric.measure(answers), 6) for name, metric in METRICS.items()}
+    by_word, by_picture = 2 * 0.25 * 0.25 / 0.5, 2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3)
+    assert found == {
+        "precision": 25.0,
+        "recall": 25.0,
+        "f1": round(100 * by_word, 6),
+        "n_plus": 1.0,
+        "picture_precision": 50.0,
+        "picture_recall": round(200 / 3, 6),
+        "picture_f1": round(100 * by_picture, 6),
+        "h_f1": round(100 * 2 * by_word * by_picture / (by_word + by_picture), 6),
+    }
+
+
+def test_answers_are_among_the_counted_words_alone() -> None:
+    vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
+    scores_NV = np.array([[0.9, 0.2, 0.2, 0.1], [0.0, 0.0, 0.0, 0.8]], dtype=np.float32)
+    words = ("unseen", "dog", "cat", "sky")
+    answers = answers_among(words, vocabulary, scores_NV, np.zeros((2, 4), dtype=bool), 2)
+    # The sea is not counted; the tie of the first goes to the more frequent sky, then the dog.
+    assert [[words[w] for w in np.flatnonzero(row)] for row in answers.given_NW] == [
+        ["dog", "sky"],
+        ["cat", "sky"],
+    ]
+    np.testing.assert_array_equal(answers.scores_NW[1], np.float32([0, 0, 0.8, 0]))
+    nothing = answers_among(("x", "y"), vocabulary, scores_NV, np.zeros((2, 2), dtype=bool), 2)
+    assert not nothing.given_NW.any()
+
+
+def drawn_pictures() -> Pictures:
+    rng = np.random.default_rng(1)
+    names = ("sea", "sky", "dog", "cat", "car", "tree")
+    carried = rng.random((80, 6)) < 0.25
+    carried[np.arange(80), rng.integers(0, 6, 80)] = True
+    causes = carried @ rng.standard_normal((6, 16)) + 0.3 * rng.standard_normal((80, 16))
+    tags = tuple(tuple(names[t] for t in np.flatnonzero(row)) for row in carried)
+    return Pictures(
+        tuple(f"p{row}" for row in range(80)),
+        causes.astype(np.float32),
+        (*tags[:-1], ("rare",)),
+        (16,),
+    )
+
+
+def test_a_row_is_measured_by_the_protocol() -> None:
+    pictures = drawn_pictures()
+    words = ("sea", "dog", "unheard", "car")
+    trial = Trial(pictures, None, 0.3, 7, words, 2)
+    config = FitConfig(annotators={"one": MbrmRecipe(bandwidth=0.3)}, lift=0)
+    figures = measure(config, trial, Solo())
+
+    training_rows, test_rows = trial.rows()
+    assert len(test_rows) == 24
+    training, vocabulary = pictures.corpus(training_rows, VocabularyConfig())
+    labels = vocabulary.encode([pictures.tags[row] for row in training_rows])
+    assert (training.labels_NV != labels).nnz == 0
+    annotator = config.annotators["one"].fit(training, vocabulary, Solo())
+    ones = sparse.csr_matrix(np.ones((24, 1), dtype=np.float32))
+    asked = Corpus(
+        tuple(pictures.ids[r] for r in test_rows), pictures.embeddings_ND[test_rows], ones, (16,)
+    )
+    scores_NV = score_corpus(annotator, asked)
+    right = dict.fromkeys(words, 0)
+    given = dict.fromkeys(words, 0)
+    true = dict.fromkeys(words, 0)
+    known = [word for word in words if word in vocabulary.index]
+    for place, row in enumerate(test_rows):
+        best = sorted(known, key=lambda word: -scores_NV[place, vocabulary.index[word]])[:2]
+        for word in words:
+            given[word] += word in best
+            true[word] += word in pictures.tags[row]
+            right[word] += word in best and word in pictures.tags[row]
+    precision = sum(right[w] / max(given[w], 1) for w in words) / 4
+    recall = sum(right[w] / max(true[w], 1) for w in words) / 4
+    assert figures["precision"] == pytest.approx(100 * precision)
+    assert figures["recall"] == pytest.approx(100 * recall)
+    assert figures["f1"] == pytest.approx(200 * precision * recall / (precision + recall))
+    assert figures["n_plus"] == sum(count > 0 for count in right.values())
+    assert set(figures) == set(METRICS)
+    assert measure(config, trial, Solo()) == figures
+
+
+def test_a_test_part_of_its_own_is_tested_whole() -> None:
+    pictures = drawn_pictures()
+    some = Pictures(pictures.ids[:9], pictures.embeddings_ND[:9], pictures.tags[:9], (16,))
+    trial = Trial(pictures, some, 0.5, 0, None, 2)
+    assert [len(rows) for rows in trial.rows()] == [80, 9]
+    config = FitConfig(annotators={"one": LinearRecipe()}, lift=0)
+    assert measure(config, trial, Solo())["picture_recall"] > 60
+
+
+def test_several_annotators_are_blended_and_one_is_not(material: Material) -> None:
+    pictures = Pictures.of(material.corpus, material.vocabulary)
+    rows = np.arange(len(pictures))
+    training, vocabulary = pictures.corpus(rows[:200], VocabularyConfig())
+    asked, _ = pictures.corpus(rows[200:], VocabularyConfig())
+    one = FitConfig(annotators={"a": MbrmRecipe()}, lift=0)
+    alone = fitted_scores(one, training, vocabulary, asked, Solo())
+    plain = score_corpus(MbrmRecipe().fit(training, vocabulary, Solo()), asked)
+    np.testing.assert_array_equal(alone, plain)
+    two = FitConfig(annotators={"a": MbrmRecipe(), "b": PriorRecipe()}, lift=0)
+    blended = fitted_scores(two, training, vocabulary, asked, Solo())
+    lifted = fitted_scores(
+        one.model_copy(update={"lift": 0.5}), training, vocabulary, asked, Solo()
+    )
+    for scores in (blended, lifted):
+        assert np.isfinite(scores).all()
+        assert np.abs(scores - plain).max() > 1e-3
+    # A method that has nothing to go by says nothing, which is no figure but nought.
+    social = FitConfig.model_construct(annotators={"a": SocialRecipe()}, lift=0)
+    silent = Pictures(pictures.ids, pictures.embeddings_ND, pictures.tags, pictures.levels)
+    quiet, _ = silent.corpus(rows[200:], VocabularyConfig())
+    np.testing.assert_array_equal(fitted_scores(social, training, vocabulary, quiet, Solo()), 0)
+
+
+def test_pictures_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
+    pictures = drawn_pictures()
+    assert not Pictures.is_saved(tmp_path)
+    pictures.save(tmp_path)
+    assert Pictures.is_saved(tmp_path)
+    loaded = Pictures.load(tmp_path)
+    assert isinstance(loaded.embeddings_ND, np.memmap)
+    np.testing.assert_array_equal(loaded.embeddings_ND, pictures.embeddings_ND)
+    assert (loaded.ids, loaded.tags, loaded.levels) == (
+        pictures.ids,
+        pictures.tags,
+        pictures.levels,
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["embeddings.npy", "pictures.json"]
+    # A picture whose only tag a row does not learn is not trained on.
+    kept, vocabulary = loaded.corpus(np.arange(80), VocabularyConfig(min_count=2))
+    assert len(kept) == 79
+    assert "rare" not in vocabulary.index
+    with pytest.raises(CorpusError, match="at least two are needed"):
+        loaded.corpus(np.array([79]), VocabularyConfig())
+
+
+def test_a_run_is_known_by_all_that_decides_it() -> None:
+    fit = FitConfig(annotators={"one": PriorRecipe()}, lift=0)
+    task = Task(
+        row=3, name="A", corpus="c", seed=0, fit=fit, training="/here/c-1", test=None,
+        held_out=0.1, words=("a", "b"), k=5, state="s",
+    )  # fmt: skip
+    same = [
+        {"row": 9}, {"name": "B"}, {"corpus": "d"}, {"training": "/there/c-1"},
+    ]  # fmt: skip
+    other = [
+        {"seed": 1}, {"training": "/here/c-2"}, {"test": "/here/c-1"}, {"held_out": 0.2},
+        {"words": ("a",)}, {"words": None}, {"k": 4}, {"state": "t"},
+        {"fit": fit.model_copy(update={"annotators": {"one": MbrmRecipe()}})},
+        {"fit": fit.model_copy(update={"annotators": {"one": MbrmRecipe(mu=2)}})},
+        {"fit": fit.model_copy(update={"lift": 0.1})},
+    ]  # fmt: skip
+    assert {task.model_copy(update=change).key for change in same} == {task.key}
+    keys = {task.key, *(task.model_copy(update=change).key for change in other)}
+    assert len(keys) == 1 + len(other)
+    assert Task.model_validate_json(task.model_dump_json()).key == task.key
+    assert engine_state() != engine_state("embed", "image") != engine_state("geometry")
+
+
+def test_a_failure_is_told_in_one_line() -> None:
+    assert Outcome.failed(ValueError("one\n  two"), "ValueError: ").failure == "ValueError: one two"
+
+
+def report_of(cells: dict[str, Cell]) -> TableReport:
+    note = CorpusNote(title="Ours", pictures=100, tested=10, words=3, split="a share of 0.1")
+    rows = tuple(
+        Line(name=name, visual="HC", text="", features="lite0", cells={"ours": cell})
+        for name, cell in cells.items()
+    )
+    return TableReport(
+        title="Small", note="Mind the gap.", k=5, metrics=("f1", "n_plus"), chart="f1", state="s",
+        corpora={"ours": note}, rows=rows,
+    )  # fmt: skip
+
+
+def test_the_markdown_says_what_was_measured() -> None:
+    measured = {"f1": Spread.of([40.04, 38.0, 41.0]), "n_plus": Spread.of([9, 7, 8])}
+    report = report_of(
+        {
+            "Both": Cell(
+                published={"f1": 39.5, "n_plus": 12},
+                measured=measured,
+                seeds=(0, 1, 2),
+                seconds=3.4,
+            ),
+            "Paper|s": Cell(published={"f1": 30}),
+            "Broken": Cell(failures={0: "no such file", 1: "no such file"}),
+        }
+    )
+    assert report.failed == 2
+    assert markdown(report).splitlines() == [
+        "# Small",
+        "",
+        "Mind the gap.",
+        "",
+        "## Ours",
+        "",
+        "100 pictures, 10 of them tested on (a share of 0.1); k = 5, means over 3 words.",
+        "",
+        "| method (the paper's features) | paper F1 | paper N+ | features here | F1 | N+ "
+        "| F1, range | seconds |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+        "| Both (HC) | 39.5 | 12 | lite0 | 40.0 | 8 | 38.0 to 41.0 | 3 |",
+        "| Paper\\|s (HC) | 30 |  | lite0 |  |  |  |  |",
+        "| Broken (HC) |  |  | lite0 | failed | failed |  |  |",
+        "",
+        "Without figures:",
+        "",
+        "- Broken (HC), seed 0: no such file",
+        "- Broken (HC), seed 1: no such file",
+    ]
+    assert TableReport.model_validate(json.loads(report.model_dump_json())) == report
+    assert draw_chart(report).startswith(b"\x89PNG")
