@@ -189,6 +189,11 @@ class ImageProjection:
         centred_BD = image_features(x_BD, self.levels, self.image_map) - self.mean_D
         return correlation_normalised(np.matmul(centred_BD, self.weights_DL))
 
+    @property
+    def width(self) -> int:
+        """L."""
+        return int(self.weights_DL.shape[1])
+
     def in_float64(self, x_BD: NDArray[np.float32]) -> NDArray[np.float64]:
         """The same in float64 [B, L], which other pictures in the batch change by 1e-15 at most."""
         features_BD = image_features(x_BD, self.levels, self.image_map).astype(np.float64)
@@ -236,8 +241,12 @@ class TagProjection:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """What a safetensors file needs of it."""
         mapped = {} if self.text_map is None else self.text_map.arrays("text_kernel")
-        own = {"text_vectors": self.text_VE, "text_mean": self.mean_E}
-        return {**own, "text_weights": self.weights_EL, **mapped}
+        return {
+            "text_vectors": self.text_VE,
+            "text_mean": self.mean_E,
+            "text_weights": self.weights_EL,
+            **mapped,
+        }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> "TagProjection":

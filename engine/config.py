@@ -24,6 +24,7 @@ from engine.embed import BACKBONES, FLIP, Compute, backbone
 from engine.errors import BackboneError, ConfigError
 from engine.geometry import Pixels
 from engine.image import DecodeLimits
+from engine.index import parse_memory
 from engine.overrides import override_setting
 from engine.recipe import Recipe
 
@@ -145,6 +146,29 @@ class FitConfig(_Section):
                     f"embedded by '{self.embed.backbone}'; name the same one in both"
                 )
         return self
+
+
+def limit_index_memory(config: FitConfig, size: str) -> FitConfig:
+    """The configuration with a memory budget for the index of each annotator that has one.
+
+    Args:
+        size: such as '512MB', see `engine.index.parse_memory`.
+
+    Raises:
+        ConfigError: it is no size, or no annotator has an index.
+    """
+    limit = {"max_index_memory": parse_memory(size)}
+    limited = {
+        name: recipe.model_copy(update=limit)
+        for name, recipe in config.annotators.items()
+        if limit.keys() <= type(recipe).model_fields.keys()
+    }
+    if not limited:
+        raise ConfigError(
+            f"no annotator of {', '.join(config.annotators)} searches an index whose memory could "
+            "be limited; leave --max-index-memory out"
+        )
+    return config.model_copy(update={"annotators": {**config.annotators, **limited}})
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:

@@ -19,6 +19,7 @@ from engine.cut import Cut
 from engine.embed import backbone
 from engine.fusion import Fusion, speaking
 from engine.group import Group
+from engine.index import IndexEntry
 from engine.numerics.metrics import calibration_error, picture_metrics, word_metrics
 from engine.plan import embedding_geometry
 from engine.recipe import Annotator
@@ -108,6 +109,8 @@ def fit_bundle(
         for name, recipe in config.annotators.items():
             say(f"fitting {name} on all {len(corpus):,} pictures")
             fitted[name] = recipe.fit(corpus, vocabulary, group)
+    indexes = {name: one.index_entry for name, one in fitted.items() if one.index_entry}
+    notes += [index_note(name, entry) for name, entry in indexes.items()]
     say(f"trying fast ways of embedding on {len(material.sample):,} pictures")
     way = choose_way(draft, config, material.sample, _scorer(fitted, fusion))
     notes += way.notes
@@ -141,10 +144,18 @@ def fit_bundle(
         },
         metrics=metrics,
         accuracy=way.tried,
+        index=indexes,
         notes=tuple(dict.fromkeys(notes)),
     )
     seal_bundle(draft, manifest)
     return manifest
+
+
+def index_note(name: str, entry: IndexEntry) -> str:
+    """Which index an annotator got, why, and how well it finds."""
+    found = ", ".join(f"{100 * share:.1f}% of the {k}" for k, share in entry.recall.items())
+    recall = f"; it finds {found} nearest" if found and entry.kind != "flat" else ""
+    return f"'{name}' searches {entry.reason}{recall}"
 
 
 def _scorer(fitted: Mapping[str, Annotator], fusion: Fusion) -> Score:

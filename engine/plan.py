@@ -36,6 +36,17 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
     return Plan(tuple(stages), keeps)
 
 
+def bundle_embedding_plan(bundle: Bundle, thumbnails: bool) -> Plan:
+    """Decode and embed as the bundle does it for pictures that it annotates."""
+    entry = bundle.manifest.backbone
+    side = SIDE if thumbnails else None
+    stages = (
+        decode_stage(bundle.manifest.limits, entry.geometry, side, entry.pixels),
+        embed_stage(entry.name, entry.compute, entry.geometry, bundle.graph_for(None)),
+    )
+    return Plan(stages, (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,))
+
+
 def embedding_geometry(config: FitConfig) -> Geometry:
     """The backbone's own geometry, or its size under the mode that the configuration names."""
     own = backbone(config.embed.network).geometry

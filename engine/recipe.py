@@ -1,18 +1,21 @@
 """Recipe and annotator: the one contract that every method keeps, held by the contract tests."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
+from engine.index import IndexEntry
 from engine.vocab import Vocabulary
 
 
@@ -42,6 +45,11 @@ class Annotator(ABC):
     notes: tuple[str, ...] = ()
     """What the user should know of the fit; empty once loaded."""
 
+    @property
+    def index_entry(self) -> IndexEntry | None:
+        """What the manifest says of the index it searches; None without one, and once loaded."""
+        return None
+
     @abstractmethod
     def score(self, batch: pa.Table) -> Verdict:
         """Score a batch of healthy rows that holds the columns `reads`; B = 0 is allowed."""
@@ -54,6 +62,41 @@ class Annotator(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> "Annotator":
         """Read what `save` wrote; the loaded annotator scores to the bit as the saved one."""
+
+
+@runtime_checkable
+class Extensible(Protocol):
+    """An annotator that pictures can be added to and removed from without being fitted anew.
+
+    It stays as it is: what comes back is another, whose `index_entry` says what became of the
+    index; it scores as if its index had been built with the pictures that are in it now.
+    """
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the pictures that it transfers tags from, by row."""
+        ...
+
+    def added(
+        self,
+        ids: Sequence[str],
+        embeddings_MD: NDArray[np.float32],
+        labels_MV: sparse.csr_matrix,
+        entry: IndexEntry,
+    ) -> Annotator:
+        """The annotator with M more pictures, each with a tag, behind those it has.
+
+        Args:
+            entry: what the manifest says of the index as it is.
+
+        Raises:
+            ConfigError: the index would outgrow its memory budget.
+        """
+        ...
+
+    def without(self, rows_M: NDArray[np.int64], entry: IndexEntry) -> Annotator:
+        """The annotator without the pictures in some rows; at least one stays."""
+        ...
 
 
 class Recipe(BaseModel, ABC):

@@ -17,17 +17,18 @@ from engine.corpus import Corpus, rows_of
 from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
-from engine.group import Solo
 from engine.plan import embedding_plan
+from engine.stage import Plan
 from engine.thumbnails import MOST
 from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
+from jobs.index import IndexingGroup
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
-from jobs.sink import finished_parts
+from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
 from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_beside
@@ -63,7 +64,8 @@ def fit(
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
         with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
-            fit_bundle(draft, material, config, Solo(), begin)
+            group = IndexingGroup(embedded.paths(), Path(work))
+            fit_bundle(draft, material, config, group, begin)
     bundle = load_bundle(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")
@@ -96,9 +98,11 @@ class Embedded:
     inventory: Inventory
     errors: dict[str, int]
 
+    def paths(self) -> list[str]:
+        return [self.store.path(part_name(chunk.name)) for chunk in self.inventory.chunks]
+
     def parts(self) -> Iterator[pa.Table]:
-        for chunk in self.inventory.chunks:
-            yield pq.read_table(self.store.path(f"part-{chunk.name}.parquet"))
+        return (pq.read_table(path) for path in self.paths())
 
 
 def embed_corpus(
@@ -131,8 +135,26 @@ def embed_inventory(
         CorpusError: too many of its pictures cannot be used.
     """
     plan = embedding_plan(config, thumbnails)
+    limits = (config.decode.max_bytes, config.max_failed)
+    return embed_pictures(corpus, inventory, plan, store, console, settings, *limits)
+
+
+def embed_pictures(
+    corpus: str,
+    inventory: Inventory,
+    plan: Plan,
+    store: Store,
+    console: Console,
+    settings: RunSettings,
+    limit: int,
+    max_failed: float,
+) -> Embedded:
+    """Run what is listed of a corpus through `plan`, but for the chunks whose parts are there.
+
+    Raises:
+        CorpusError: more than the share `max_failed` of its pictures cannot be used.
+    """
     errors: Counter[str] = Counter()
-    limit = config.decode.max_bytes
     done = {receipt.chunk: receipt for receipt in finished_parts(store)}
     with console.progress("embedding", inventory.rows) as advance:
         receipts = run_plan(plan, inventory, frozenset(done), store, settings, limit)
@@ -140,11 +162,11 @@ def embed_inventory(
             advance(receipt.rows)
             errors.update(receipt.errors)
     failed = sum(errors.values())
-    if failed > config.max_failed * inventory.rows:
+    if failed > max_failed * inventory.rows:
         raise CorpusError(
             f"{corpus}: {failed:,} of {inventory.rows:,} pictures cannot be used "
-            f"({_listed(errors)}), more than max_failed = {config.max_failed} allows; mend the "
-            "pictures, or allow it with --set max_failed=1"
+            f"({_listed(errors)}), more than max_failed = {max_failed} allows; mend the "
+            "pictures, or allow it with --set max_failed=1 ('index add': --max-failed 1)"
         )
     return Embedded(store, inventory, dict(errors))
 

@@ -1,34 +1,38 @@
 """CCA-KNN: tags of the semantic neighbours in the space that CCA makes of pictures and tags."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from engine import schema
-from engine.cca_space import SpaceRecipe
 from engine.corpus import Corpus
 from engine.evidence import evidence_column
-from engine.gathering import binary_matrix
+from engine.gathering import binary_matrix, gathered
 from engine.group import Group
-from engine.index import EXACT_UP_TO, FaissIndex
+from engine.index import EXACT_UP_TO, FaissIndex, IndexEntry
+from engine.indexing import Indexed, ProjectedCorpus
 from engine.numerics.semantic import SemanticNeighbours
-from engine.numerics.vote_scale import fitted_temperature
-from engine.placement import Match, Placement
+from engine.numerics.vote_scale import CARRIERS, fitted_temperature
+from engine.placement import Placement, SearchRecipe
 from engine.recipe import Annotator, Verdict
 from engine.vocab import Vocabulary
+
+LOOKED_FOR = 10
+"""Times K, the nearest that an index must recall: a tag on a tenth of them finds its K carriers."""
 
 EVIDENCE = 16
 """Nearest candidates of a picture that are named as its neighbours."""
 
 
-class CcaKnnRecipe(SpaceRecipe):
+class CcaKnnRecipe(SearchRecipe):
     """Settings of Murthy et al. 2015, section 3.3, and where this differs from the paper.
 
     Attributes:
@@ -38,36 +42,28 @@ class CcaKnnRecipe(SpaceRecipe):
             suits the corpus, or frequent tags outvote all others.
         temperature: distances are divided by it before the exponential of Eq. 5 (the paper: 1);
             'fitted': by what explains the tags of the training pictures best.
-        match: 'image' compares T with the projected training images U, 'text' with their
-            projected tags V, which is the paper's way; 'both' with both.
-        text_share: what V counts in 'both': the similarity is (1 - share) · that of U + share ·
-            that of V.
-        shortlist: above `EXACT_UP_TO` pictures, semantic neighbours are sought among so many
-            nearest ones from the FAISS index.
+        shortlist: above `EXACT_UP_TO` pictures, or where the index is not flat, semantic
+            neighbours are sought among so many nearest ones from the FAISS index.
     """
 
     kind: Literal["cca-knn"] = "cca-knn"
     neighbours: PositiveInt = 10
     voters: Literal["own", "union"] = "own"
     temperature: PositiveFloat | Literal["fitted"] = 0.05
-    match: Match = "image"
-    text_share: Annotated[float, Field(ge=0, le=1)] = 0.2
-    shortlist: PositiveInt = Field(default=2000)
+    shortlist: PositiveInt = 1000
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "CcaKnn":
         space = self.learn_space(corpus, vocabulary, group)
         placement = Placement.of(space, self.match, self.text_share)
         ids = group.gather(np.array(corpus.ids, dtype=np.str_))
-        vectors = group.gather(placement.corpus(corpus))
         indices = group.gather(corpus.labels_NV.indices)
         lengths = group.gather(np.diff(corpus.labels_NV.indptr))
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         labels_NV = binary_matrix(np.concatenate(indices), indptr, len(vocabulary))
-        vectors_NL = np.concatenate(vectors).astype(np.float32)
         return CcaKnn(
-            self.with_temperature(vectors_NL, labels_NV),
+            self.with_temperature(corpus, placement, group),
             placement,
-            FaissIndex.build(vectors_NL),
+            self.build_index(corpus, placement, LOOKED_FOR * self.neighbours, group),
             labels_NV,
             tuple(str(image_id) for part in ids for image_id in part),
             vocabulary.digest,
@@ -75,13 +71,20 @@ class CcaKnnRecipe(SpaceRecipe):
         )
 
     def with_temperature(
-        self, vectors_NL: NDArray[np.float32], labels_NV: sparse.csr_matrix
+        self, corpus: Corpus, placement: Placement, group: Group
     ) -> "CcaKnnRecipe":
-        """The recipe with a number where it says 'fitted'."""
+        """The recipe with a number where it says 'fitted': learned from some of the pictures."""
         if self.temperature != "fitted":
             return self
-        pooled = self.voters == "union"
-        found = fitted_temperature(vectors_NL, labels_NV, self.neighbours, pooled)
+        rows_M = np.sort(np.random.default_rng(0).permutation(len(corpus))[:CARRIERS])
+        vectors = group.gather(ProjectedCorpus(corpus, placement, placement.width).take(rows_M))
+        chosen = gathered(corpus.subset(rows_M), group)
+        found = fitted_temperature(
+            np.concatenate(vectors).astype(np.float32),
+            chosen.labels_NV,
+            self.neighbours,
+            pooled=self.voters == "union",
+        )
         return self.model_copy(update={"temperature": found})
 
 
@@ -112,7 +115,41 @@ class CcaKnn(Annotator):
         self.notes = notes
         self._ids = pa.array(ids, pa.string())
         self._semantic = SemanticNeighbours(labels_NV, recipe.neighbours)
-        self._vectors_NL = index.vectors() if len(ids) <= EXACT_UP_TO else None
+        looks_at_all = index.kind == "flat" and len(ids) <= EXACT_UP_TO
+        self._vectors_NL = index.vectors() if looks_at_all else None
+
+    @property
+    def index_entry(self) -> IndexEntry | None:
+        return self.index.entry
+
+    def added(
+        self,
+        ids: Sequence[str],
+        embeddings_MD: NDArray[np.float32],
+        labels_MV: sparse.csr_matrix,
+        entry: IndexEntry,
+    ) -> "CcaKnn":
+        """See `engine.recipe.Extensible`. What CCA has learned stays as it is."""
+        vectors_ML = self.placement(embeddings_MD, labels_MV)
+        return self._of(self._indexed.added(ids, vectors_ML, labels_MV, entry))
+
+    def without(self, rows_M: NDArray[np.int64], entry: IndexEntry) -> "CcaKnn":
+        """See `engine.recipe.Extensible`. A tag that nobody carries any more gets no votes."""
+        return self._of(self._indexed.without(rows_M, entry))
+
+    @property
+    def _indexed(self) -> Indexed:
+        return Indexed(self.index, self.labels_NV, self.ids)
+
+    def _of(self, indexed: Indexed) -> "CcaKnn":
+        return CcaKnn(
+            self.recipe,
+            self.placement,
+            indexed.index,
+            indexed.labels_NV,
+            indexed.ids,
+            self.vocabulary_digest,
+        )
 
     def score(self, batch: pa.Table) -> Verdict:
         queries_BL = self.placement.query(schema.float_tensor(batch, schema.EMBEDDING))

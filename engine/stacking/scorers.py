@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from engine.group import Group
-from engine.index import EXACT_UP_TO, FaissIndex
+from engine.index import EXACT_UP_TO, ArrayVectors, FaissIndex, IndexWish, build_index
 from engine.numerics.cca import solve_cca
 from engine.numerics.moments import Moments
 from engine.numerics.ridge import RidgeSums, solve_ridge
@@ -153,7 +153,9 @@ class TagScorers:
             for neighbours, _ in settings.votes
         }
         is_small = pictures <= EXACT_UP_TO
-        self._vectors = [index.vectors() if is_small else None for index in self.indexes]
+        self._vectors = [
+            index.vectors() if is_small and index.kind == "flat" else None for index in self.indexes
+        ]
 
     @classmethod
     def build(
@@ -169,7 +171,7 @@ class TagScorers:
         for x_BL in blocks:
             for view, part in zip(projections.views, parts, strict=True):
                 part.append(view(x_BL))
-        indexes = [FaissIndex.build(np.concatenate(part)) for part in parts]
+        indexes = [build_index(ArrayVectors(np.concatenate(part)), IndexWish()) for part in parts]
         return cls(settings, projections, indexes, labels_NV, spread_SV)
 
     def signals(self, x_BL: NDArray[np.float32]) -> tuple[NDArray[np.float32], Candidates]:
