@@ -117,7 +117,7 @@ class CcaKnnRecipe(Recipe):
         """One vector from those of the sides that are matched: inner products blend."""
         if len(sides) == 1:
             return sides[0]
-        shares = np.sqrt(np.float32([1 - self.text_share, self.text_share]))
+        shares = np.sqrt(np.array([1 - self.text_share, self.text_share], dtype=np.float32))
         return np.hstack([share * side for share, side in zip(shares, sides, strict=True)])
 
 
