@@ -170,7 +170,9 @@ class _Space:
     axes_DL: NDArray[np.float32]
 
     def __call__(self, embeddings_BD: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (normalised_levels(embeddings_BD, self.levels) - self.mean_D) @ self.axes_DL
+        centred_BD = normalised_levels(embeddings_BD, self.levels) - self.mean_D
+        found: NDArray[np.float32] = np.matmul(centred_BD, self.axes_DL, dtype=np.float32)
+        return found
 
 
 class Stacked(Annotator):

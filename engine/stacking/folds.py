@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from engine.stacking.scorers import FoldSums, Projections, ScorerSettings, TagSc
 
 PAIRS_HELD = 4_000_000
 """Pairs of a held-out picture and a tag whose signals are held at once."""
+
+BLOCK = 4096
+"""Pictures whose text vectors are held at once while sums are added up."""
 
 PAIRS_A_BLOCK = 100_000
 """Pairs that are scored at a time."""
@@ -63,16 +68,18 @@ class Folds:
     ) -> "Folds":
         """Deal the rows out to the folds in `order_N` and add up each fold's sums."""
         members = tuple(order_N[fold::folds] for fold in range(folds))
-        sums = tuple(FoldSums.of(x_NL[r], labels_NV[r], text).over(group) for r in members)
-        return cls(group, x_NL, labels_NV, members, sums)
+        sums = []
+        for rows in members:
+            # A rank may have no picture of a fold; its sums are then those of no row.
+            starts = range(0, max(len(rows), 1), BLOCK)
+            parts = (rows[start : start + BLOCK] for start in starts)
+            total = reduce(add, (FoldSums.of(x_NL[r], labels_NV[r], text) for r in parts))
+            sums.append(total.over(group))
+        return cls(group, x_NL, labels_NV, members, tuple(sums))
 
     def sums_without(self, fold: int | None) -> FoldSums:
         """The sums of all the folds but one; None: of all."""
-        others = [one for number, one in enumerate(self.sums) if number != fold]
-        total = others[0]
-        for one in others[1:]:
-            total = total + one
-        return total
+        return reduce(add, (one for number, one in enumerate(self.sums) if number != fold))
 
     def scorers_without(
         self,

@@ -34,7 +34,9 @@ class TagNetwork:
 
     def __call__(self, signals_BVF: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities float32 [B, V] from signals [B, V, F]."""
-        hidden_PF = (signals_BVF.reshape(-1, len(self.mean_F)) - self.mean_F) * self.scale_F
+        hidden_PF: NDArray[np.floating] = (
+            signals_BVF.reshape(-1, len(self.mean_F)) - self.mean_F
+        ) * self.scale_F
         for weights, bias in self.layers[:-1]:
             hidden_PF = np.maximum(hidden_PF @ weights + bias, 0)
         weights, bias = self.layers[-1]
@@ -112,13 +114,15 @@ def fit_tag_network(
     weights_P = torch.from_numpy(weight_P.astype(np.float32))
 
     def block_loss(_: int) -> torch.Tensor:
+        logits_P: torch.Tensor = network(features_PF)[:, 0]
         return nn.functional.binary_cross_entropy_with_logits(
-            network(features_PF)[:, 0], truth_P, weight=weights_P, reduction="sum"
+            logits_P, truth_P, weight=weights_P, reduction="sum"
         )
 
     def penalty() -> torch.Tensor:
         squares = torch.stack([linear.weight.square().sum() for linear in linears])
-        return weight_decay / 2 * squares.sum() / total
+        found: torch.Tensor = weight_decay / 2 * squares.sum() / total
+        return found
 
     minimise(
         [parameter for linear in linears for parameter in linear.parameters()],

@@ -67,7 +67,8 @@ def test_it_scores_as_if_its_index_had_been_built_with_them(
     """The same CCA over one index of all the pictures, whole lists of which are looked at."""
     training, held_out = halves
     before, entry = fitted(CcaKnnRecipe(index=kind), material, training)
-    all_NL = np.concatenate(
+    parts = (training, held_out)
+    all_NL = np.concatenate([before.placement.query(part.embeddings_ND) for part in parts])
         [before.placement.query(part.embeddings_ND) for part in (training, held_out)]
     )
     order = [material.corpus.ids.index(one) for one in (*training.ids, *held_out.ids)]
