@@ -30,8 +30,9 @@ class SklCrmRecipe(Recipe):
     """Settings of Moran and Lavrenko 2014 ("Sparse Kernel Learning for Image Annotation").
 
     The paper chooses among kernels for fifteen hand-crafted features, greedily and by F1 on
-    held-out pictures; here the features are the levels of the embedding. Settled here: a kernel's bandwidth
-    is part of the choice, a level is used once, and what was held out is trained on afterwards.
+    held-out pictures; here the features are the levels of the embedding. Settled here: a kernel's
+    bandwidth is part of the choice, a level is used once, and what was held out is trained on
+    afterwards.
 
     Attributes:
         kernels: see `engine.numerics.density.Density`.
