@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -10,7 +11,7 @@ from pathlib import Path
 import engine
 from engine.config import FitConfig
 from engine.errors import ConfigError, CorpusError
-from engine.table.config import CorpusConfig, TableConfig
+from engine.table.config import CORPUS_NAME, CorpusConfig, TableConfig
 from engine.table.pictures import Pictures
 from jobs.chunks import Inventory
 from jobs.console import Console
@@ -33,6 +34,10 @@ def parse_places(given: Sequence[str], option: str) -> dict[str, str]:
         if not separator or not name or not path:
             raise ConfigError(
                 f"{option} {text!r}: write it as NAME=PATH, such as corel5k=~/corel5k"
+            )
+        if not re.search(CORPUS_NAME, name):
+            raise ConfigError(
+                f"{option}: '{name}' is no name of a corpus; write small letters, digits and '-'"
             )
         if name in places:
             raise ConfigError(f"{option}: '{name}' is given twice; name each corpus once")

@@ -34,8 +34,8 @@ class MbrmRecipe(Recipe):
 
     Attributes:
         bandwidth: β, in units of the largest distance of a level between two training pictures.
-        mu: μ of Eq. 6, in units of the number of training pictures. The smaller it is, the more a
-            word's frequency in training counts.
+        mu: μ of the words' estimate, in units of the number of training pictures. The smaller it
+            is, the more a word's frequency in training counts.
         depth: levels compared, the last layer and the deepest stages of the network.
         distance: 'cosine' is half the squared distance of vectors of unit length, so that the
             kernel is the paper's Gaussian; the others are in `engine.numerics.distances`.
@@ -55,7 +55,7 @@ class MbrmRecipe(Recipe):
 
 
 class Mbrm(Annotator):
-    """P(w | x) = Σ_J P(J | x) P(w | J) (Feng et al. 2004, Eq. 1 and 6), for each word by itself."""
+    """P(w | x) = Σ_J P(J | x) P(w | J) (Feng et al. 2004), for each word by itself."""
 
     kind = "mbrm"
     gives_evidence = True

@@ -29,9 +29,10 @@ TAGS_A_PICTURE = 5
 class SklCrmRecipe(Recipe):
     """Settings of Moran and Lavrenko 2014 ("Sparse Kernel Learning for Image Annotation").
 
-    The features are the levels of the embedding, where the paper has fifteen hand-crafted ones.
-    Each of its kernels is tried at several bandwidths in the choice itself; the paper's bandwidths
-    are fixed before it. What is held out for the choice is trained on again afterwards.
+    The paper chooses among kernels for fifteen hand-crafted features, greedily and by F1 on
+    held-out pictures; here the features are the levels of the embedding. Settled here: a kernel's
+    bandwidth is part of the choice, a level is used once, and what was held out is trained on
+    afterwards.
 
     Attributes:
         kernels: see `engine.numerics.density.Density`.

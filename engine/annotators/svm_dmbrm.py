@@ -30,15 +30,16 @@ BLOCK = 1024
 class SvmDmbrmRecipe(Recipe):
     """Settings of Murthy, Can and Manmatha 2014 ("A Hybrid Model"), and how gaps were settled.
 
-    The generative half is the discrete MBRM: a picture is a bag of visual words, drawn from the
-    smoothed multinomial of a training picture. The paper counts quantised local features, reduced
-    by LDA for there are thousands of them; here the channels of the network's last layer, some
-    hundred non-negative features a picture, are the visual words as they are.
+    The paper joins a support vector machine a word, for pictures whose tags are incomplete, with a
+    discrete MBRM, for words that are rare; the latter sees quantised local features, of which there
+    are thousands, through LDA. The rest is settled here.
 
-    The discriminative half is a linear SVM a word. The paper's has a kernel over hand-crafted
-    features, and weighs pictures that carry the word like the others. Here it sees the whitened
-    embedding, its loss is the squared hinge, and the pictures with the word weigh as much as those
-    without it, which rare words need.
+    The generative half: a picture is a bag of visual words, drawn from the smoothed multinomial of
+    a training picture. The channels of the network's last layer, some hundred non-negative features
+    a picture, are the visual words as they are, without LDA.
+
+    The discriminative half: the machines are linear and see the whitened embedding. Their loss is
+    the squared hinge, and the pictures with a word weigh together as much as those without it.
 
     The two become one by P(w | x) = share · sigmoid(slope · margin) + (1 - share) · P_MBRM(w | x).
 

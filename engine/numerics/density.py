@@ -1,8 +1,9 @@
 """Kernel densities over one level of an embedding: how likely a picture is under a training one.
 
-The kernels are those that Moran and Lavrenko 2014 (SKL-CRM) choose from: generalised Gaussians of
-shape two and one, χ², Hellinger and the smoothed multinomial. Each is exp(-divergence / bandwidth);
-the constant that would make it a density is left out, for relevance models divide by it.
+The kernels are of the kinds that Moran and Lavrenko 2014 (SKL-CRM) choose from: generalised
+Gaussians of shape two and one, χ², Hellinger and the smoothed multinomial. Each is
+exp(-divergence / bandwidth); the constant that would make it a density is left out, for relevance
+models divide by it.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Relevance models: a picture's words are those of the training pictures that may have made it.
 
 With P(J) the same for every training picture J, P(w | x) = Σ_J P(J | x) P(w | J), where P(J | x) is
-proportional to the density P(x | J) (Lavrenko, Manmatha and Jeon 2003; Feng, Manmatha and Lavrenko
-2004, Eq. 1 to 3).
+proportional to the density P(x | J): Lavrenko, Manmatha and Jeon 2003 ("A Model for Learning the
+Semantics of Pictures"), Feng, Manmatha and Lavrenko 2004 ("Multiple Bernoulli Relevance Models").
 """
 
 import numpy as np
@@ -20,9 +20,10 @@ def posterior(log_density_BN: NDArray[np.float32]) -> NDArray[np.float32]:
 def bernoulli_words(
     posterior_BN: NDArray[np.float32], labels_NV: sparse.csr_matrix, mu: float
 ) -> NDArray[np.float32]:
-    """Σ_J P(J | x) P(w | J), each word a coin of its own (Feng et al. 2004, Eq. 6).
+    """Σ_J P(J | x) P(w | J), each word a coin of its own (Feng et al. 2004).
 
-    P(w | J) = (μ δ(w, J) + N_w) / (μ + N), with N_w the pictures that carry w among N.
+    P(w | J) = (μ δ(w, J) + N_w) / (μ + N), with N_w the pictures that carry w among N: the paper's
+    estimate of P_V under a beta prior.
 
     Returns:
         float32 [B, V] in [0, 1].
@@ -36,7 +37,7 @@ def bernoulli_words(
 def multinomial_words(
     posterior_BN: NDArray[np.float32], labels_NV: sparse.csr_matrix, mu: float
 ) -> NDArray[np.float32]:
-    """Σ_J P(J | x) P(w | J), words drawn one after the other (Lavrenko et al. 2003, Eq. 8).
+    """Σ_J P(J | x) P(w | J), words drawn one after the other (Lavrenko et al. 2003).
 
     P(w | J) = (μ p(w) + δ(w, J)) / (μ + number of J's words), with p(w) the share of w in all the
     words of the corpus. The words of a picture add up to 1.

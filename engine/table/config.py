@@ -19,7 +19,8 @@ from engine.errors import ConfigError
 from engine.numerics.metric_registry import METRICS
 from engine.overrides import override_setting
 
-CorpusName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+CORPUS_NAME = r"^[a-z0-9][a-z0-9-]*$"
+CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
 DEFAULTS = "defaults"
 
 
@@ -102,6 +103,8 @@ class TableConfig(_Section):
                 f"chart is '{self.chart}', which is no column; choose one of "
                 f"{', '.join(self.metrics)}"
             )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one is named twice; each is one run")
         told = [(row.name, row.visual, row.text) for row in self.rows]
         for row in told:
             if told.count(row) > 1:

@@ -69,8 +69,6 @@ def test_it_scores_as_if_its_index_had_been_built_with_them(
     before, entry = fitted(CcaKnnRecipe(index=kind), material, training)
     parts = (training, held_out)
     all_NL = np.concatenate([before.placement.query(part.embeddings_ND) for part in parts])
-        [before.placement.query(part.embeddings_ND) for part in (training, held_out)]
-    )
     order = [material.corpus.ids.index(one) for one in (*training.ids, *held_out.ids)]
     everything = material.corpus.subset(np.array(order))
     built = CcaKnn(

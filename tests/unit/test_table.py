@@ -123,6 +123,7 @@ def test_defaults_reach_every_row_that_is_fitted(tmp_path: Path) -> None:
         (('title = "Small"', 'title = "Small"\nchart = "recall"'), "chart is 'recall'"),
         (('name = "B"', 'name = "A"'), "two are called 'A'"),
         (('name = "B"', 'name = "B"\ncolour = 1'), r"rows\.1\.colour"),
+        (('title = "Small"', 'title = "Small"\nseeds = [1, 2, 1]'), "one is named twice"),
         (("[corpora.ours]", "[corpora.ours]\nheld_out = 1.0"), "held_out"),
         (("[defaults]", "[default]"), "default: Extra inputs"),
         (("[[rows]]", "[[lines]]"), "not a table; write one"),
@@ -142,6 +143,8 @@ def test_places_are_names_and_paths() -> None:
     for wrong in ("a", "=x", "a="):
         with pytest.raises(ConfigError, match="write it as NAME=PATH"):
             parse_places([wrong], "--corpus")
+    with pytest.raises(ConfigError, match="is no name of a corpus"):
+        parse_places(["../a=x"], "--corpus")
     with pytest.raises(ConfigError, match="'a' is given twice"):
         parse_places(["a=x", "a=y"], "--corpus")
 
