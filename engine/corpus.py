@@ -42,7 +42,8 @@ class Corpus:
     social_tags: tuple[tuple[str, ...], ...] | None = None
     """What users called each picture, as they wrote it; None where nothing of the kind is known."""
     spread: Spread | None = field(default=None, compare=False, repr=False)
-    """Who adds up over the blocks; None: a loop in this process."""
+    """Who adds up over the blocks, of which it reads the embeddings anew: a corpus that is made
+    from this one with others must drop it. None: a loop in this process."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
