@@ -211,7 +211,8 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
     if method.gives_evidence:
         fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
-    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), method.reads, tuple(fields))
+    reads = method.reads_of(bundle.folder / "annotators" / name)
+    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), reads, tuple(fields))
 
 
 @dataclass(frozen=True)

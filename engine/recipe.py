@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from engine.training.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Annotator(ABC):
     """A fitted, immutable method. There is no unfitted annotator, so no 'not fitted' error."""
 
     kind: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]] = (schema.EMBEDDING,)
+    reads: tuple[str, ...] = (schema.EMBEDDING,)
     gives_evidence: ClassVar[bool] = False
     may_abstain: ClassVar[bool] = False
     vocabulary_digest: str
@@ -51,6 +54,11 @@ class Annotator(ABC):
         """Write everything into an existing, empty folder: JSON, safetensors, FAISS files."""
 
     @classmethod
+    def reads_of(cls, folder: Path) -> tuple[str, ...]:
+        """What the annotator that was saved into `folder` reads, without loading it."""
+        return cls.reads
+
+    @classmethod
     @abstractmethod
     def load(cls, folder: Path) -> "Annotator":
         """Read what `save` wrote; the loaded annotator scores to the bit as the saved one."""
@@ -63,6 +71,16 @@ class Recipe(BaseModel, ABC):
 
     kind: str
 
+    @property
+    def by_gradient(self) -> bool:
+        """Whether `fit` is long and in epochs, and better run by the workers of a cluster."""
+        return False
+
+    @property
+    def wants_pixels(self) -> bool:
+        """Whether `fit` needs `corpus.pixels`."""
+        return False
+
     @abstractmethod
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
         """Learn from this rank's share of a corpus.
@@ -70,3 +88,13 @@ class Recipe(BaseModel, ABC):
         The same corpus and settings give the same annotator. Under a group each rank passes its
         own rows and every rank gets the same annotator.
         """
+
+    def resumable_fit(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> Annotator:
+        """`fit` that goes on from the last checkpoint, if the method makes any."""
+        return self.fit(corpus, vocabulary, group)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
+from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.social import Social, SocialRecipe
@@ -24,4 +25,5 @@ REGISTRY: dict[str, Method] = {
     "cca-knn": Method(CcaKnnRecipe, CcaKnn),
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
+    "cnn-r": Method(CnnRRecipe, CnnR),
 }

@@ -22,9 +22,7 @@ class Checkpoints(Protocol):
         """The folder of the last whole checkpoint; None: begin at the beginning."""
         ...
 
-    def keep(
-        self, epoch: int, write: Write, figures: Mapping[str, float], is_writer: bool
-    ) -> None:
+    def keep(self, epoch: int, write: Write, figures: Mapping[str, float], is_writer: bool) -> None:
         """Keep the state after an epoch.
 
         Args:
@@ -51,9 +49,7 @@ class FolderCheckpoints:
         found = self._whole()
         return found[-1] if found else None
 
-    def keep(
-        self, epoch: int, write: Write, figures: Mapping[str, float], is_writer: bool
-    ) -> None:
+    def keep(self, epoch: int, write: Write, figures: Mapping[str, float], is_writer: bool) -> None:
         if not is_writer:
             return
         target = self.folder / f"{_PREFIX}{epoch:06d}"

@@ -177,9 +177,7 @@ class _Run:
             )
         return float(found)
 
-    def _gradient(
-        self, parallel: nn.Module, part: Sequence[Share], number: int
-    ) -> torch.Tensor:
+    def _gradient(self, parallel: nn.Module, part: Sequence[Share], number: int) -> torch.Tensor:
         """Fill the gradients from some batches; the sum of this rank's losses in them."""
         self.state.optimiser.zero_grad()
         pictures = sum(share.pictures for share in part)

@@ -53,7 +53,9 @@ def linear() -> nn.Linear:
 
 def deep() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(D, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(), nn.Linear(16, E))
+    return nn.Sequential(
+        nn.Linear(D, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(), nn.Linear(16, E)
+    )
 
 
 def weights(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -269,7 +271,9 @@ def test_a_loss_that_is_no_number_names_its_batch_and_keeps_the_last_checkpoint(
         return losses * math.nan if batch.epoch == 2 and 0 in batch.rows_B else losses
 
     checkpoints = FolderCheckpoints(tmp_path)
-    with pytest.raises(TrainingError, match="batch of pictures 'picture-0', '.* and 2 more") as caught:
+    with pytest.raises(
+        TrainingError, match="batch of pictures 'picture-0', '.* and 2 more"
+    ) as caught:
         train(linear(), poisoned, IDS, settings, Solo(), checkpoints=checkpoints)
     message = str(caught.value)
     assert message.startswith("epoch 3, step ")
