@@ -32,8 +32,12 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
         decode_stage(config.decode, geometry, SIDE if thumbnails else None),
         embed_stage(spec.name, FLOAT32.get(compute, compute), geometry),
     ]
-    keeps = (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,)
-    return Plan(tuple(stages), keeps)
+    keeps = [schema.EMBEDDING]
+    if thumbnails:
+        keeps.append(schema.THUMBNAIL)
+    if any(recipe.wants_pixels for recipe in config.annotators.values()):
+        keeps.append(schema.PIXELS)
+    return Plan(tuple(stages), tuple(keeps))
 
 
 def embedding_geometry(config: FitConfig) -> Geometry:

@@ -25,7 +25,6 @@ from engine.words import TagVectors, word_vector_source
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from engine.embed.tuned import Regressor
     from engine.training import Batch, Checkpoints
@@ -66,7 +65,7 @@ class CnnRRecipe(Recipe):
     old_layers: NonNegativeFloat = 0.1
     flips: bool = True
     optimisation: Optimisation = Field(
-        default=Optimisation(learning_rate=3e-3, weight_decay=0.01, epochs=10, batch=64)
+        default=Optimisation(learning_rate=1e-3, weight_decay=0.01, epochs=10, batch=64)
     )
 
     @property

@@ -54,7 +54,10 @@ class Whitening:
         spread = max(float(values_D.mean()), 1e-12)
         scales_D = np.sqrt(values_D + shrinkage * spread)
         length = float(np.sqrt((values_D / scales_D**2).sum()))
-        return cls(mean_D, vectors_DD / scales_D / max(length, 1e-12))
+        # Turned back: which eigenvectors span equal eigenvalues is a matter of rounding, and what
+        # Adam learns depends on the axes.
+        weights_DD = (vectors_DD / scales_D) @ vectors_DD.T
+        return cls(mean_D, weights_DD / max(length, 1e-12))
 
     def __call__(self, rows_BD: NDArray[np.floating]) -> NDArray[np.float32]:
         """Whiten rows [B, D] into float32 [B, D]."""

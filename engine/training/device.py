@@ -16,17 +16,17 @@ from engine.torch_group import Torch
 class Device:
     """A device and the type that the forward pass computes in there."""
 
-    torch: torch.device
+    place: torch.device
     dtype: torch.dtype
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Within it a forward pass is of mixed precision, if that is what was chosen."""
         is_mixed = self.dtype != torch.float32
-        return torch.autocast(self.torch.type, dtype=self.dtype, enabled=is_mixed)
+        return torch.autocast(self.place.type, dtype=self.dtype, enabled=is_mixed)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses where float16 would lose small gradients; elsewhere does nothing."""
-        return torch.amp.GradScaler(self.torch.type, enabled=self.dtype == torch.float16)
+        return torch.amp.GradScaler(self.place.type, enabled=self.dtype == torch.float16)
 
 
 def choose_device(
@@ -70,5 +70,5 @@ def in_parallel(network: nn.Module, group: Group, device: Device) -> nn.Module:
         return network
     if not isinstance(group, Torch):
         raise TypeError(f"ranks of {type(group).__name__} cannot share gradients")
-    ids = [device.torch] if device.torch.type == "cuda" else None
+    ids = [device.place] if device.place.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(network, device_ids=ids)

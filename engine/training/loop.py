@@ -100,7 +100,7 @@ def train(
     device = training_device(group, settings.precision)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and rate(name) > 0)
-    network.to(device.torch)
+    network.to(device.place)
     run = _Run(network, loss, ids, settings, group, places, device, rate)
     run.digest = run_digest(network, settings, places)
     if checkpoints is not None and (found := checkpoints.latest()) is not None:
@@ -158,7 +158,7 @@ class _Run:
         """One pass over all the pictures; the mean loss of one of them, over all the ranks."""
         settings, number = self.settings, len(self.state.losses)
         batches = epoch_batches(self.places, settings.seed, number, settings.batch)
-        total = torch.zeros((), dtype=torch.float64, device=self.device.torch)
+        total = torch.zeros((), dtype=torch.float64, device=self.device.place)
         first = number * settings.steps_an_epoch(self.places.pictures)
         for step, start in enumerate(range(0, len(batches), settings.accumulate), first):
             part = batches[start : start + settings.accumulate]
@@ -181,9 +181,9 @@ class _Run:
         """Fill the gradients from some batches; the sum of this rank's losses in them."""
         self.state.optimiser.zero_grad()
         pictures = sum(share.pictures for share in part)
-        total = torch.zeros((), device=self.device.torch)
+        total = torch.zeros((), device=self.device.place)
         for place, share in enumerate(part):
-            batch = Batch(share.rows_B, share.draws_B, number, self.device.torch)
+            batch = Batch(share.rows_B, share.draws_B, number, self.device.place)
             is_last = place == len(part) - 1
             with self.device.autocast(), _synchronised(parallel, is_last):
                 losses = self.loss(parallel, batch)

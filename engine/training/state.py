@@ -51,8 +51,9 @@ class State:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
-            for mean, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                mean.copy_(now)
+            buffers = zip(self.average.buffers(), self.network.buffers(), strict=True)
+            for kept, given in buffers:
+                kept.copy_(given)
 
     def note(self, loss: float, figure: float, judged: nn.Module, keeps_best: bool) -> None:
         """Take down how an epoch ended."""

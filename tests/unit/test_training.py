@@ -272,7 +272,7 @@ def test_a_loss_that_is_no_number_names_its_batch_and_keeps_the_last_checkpoint(
 
     checkpoints = FolderCheckpoints(tmp_path)
     with pytest.raises(
-        TrainingError, match="batch of pictures 'picture-0', '.* and 2 more"
+        TrainingError, match=r"batch of pictures 'picture-0', '.* and 2 more"
     ) as caught:
         train(linear(), poisoned, IDS, settings, Solo(), checkpoints=checkpoints)
     message = str(caught.value)
@@ -366,7 +366,7 @@ def test_device_and_precision(
     precision: str, gpus: int, bf16: bool, rank: str | None, device: str, dtype: torch.dtype
 ) -> None:
     chosen = choose_device(precision, gpus, bf16, rank)  # type: ignore[arg-type]
-    assert (chosen.torch, chosen.dtype) == (torch.device(device), dtype)
+    assert (chosen.place, chosen.dtype) == (torch.device(device), dtype)
 
 
 def test_float16_without_a_gpu_is_refused() -> None:
