@@ -84,7 +84,7 @@ def read_block(names: dict[str, NDArray[np.object_]]) -> pa.Table:
     return table
 
 
-def gather_shard(shard: "ray.data.DataIterator", folder: Path) -> Corpus:
+def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
     """A worker's share as a corpus, in the order of the whole; its pixels go to its own disk."""
     parts: list[pa.Table] = []
     squares = _Spool()

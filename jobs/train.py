@@ -238,7 +238,7 @@ def _train(settings: dict[str, object]) -> None:
     assert isinstance(vocabulary, Vocabulary)
     group = Torch(str(device))
     try:
-        corpus = gather_shard(ray.train.get_dataset_shard("train"), folder)
+        corpus = gather_shard(ray.train.get_dataset_shard("train"))
         checkpoints = ReportedCheckpoints(folder / _RUN)
         fitted = recipe.resumable_fit(corpus, vocabulary, group, checkpoints)
     except TagloomError as error:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.annotators.asl_head import AslHead, AslHeadRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
@@ -26,4 +27,5 @@ REGISTRY: dict[str, Method] = {
     "class-posterior": Method(ClassPosteriorRecipe, ClassPosterior),
     "social": Method(SocialRecipe, Social),
     "cnn-r": Method(CnnRRecipe, CnnR),
+    "asl-head": Method(AslHeadRecipe, AslHead),
 }
