@@ -46,19 +46,19 @@ class AslHeadRecipe(Recipe):
     """
 
     kind: Literal["asl-head"] = "asl-head"
-    groups: PositiveInt = 32
-    width: PositiveInt = 128
+    groups: PositiveInt = 16
+    width: PositiveInt = 64
     heads: PositiveInt = 4
-    hidden: PositiveInt = 256
+    hidden: PositiveInt = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     gamma_positive: NonNegativeFloat = 0.0
-    gamma_negative: NonNegativeFloat = 2.0
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    gamma_negative: NonNegativeFloat = 1.0
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     positive_weight: NonNegativeFloat = 0.5
     shrinkage: PositiveFloat = 1.0
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=1e-3, weight_decay=0.05, epochs=10, batch=64, warmup=0.1, clip=1.0
+            learning_rate=2e-3, weight_decay=0.05, epochs=10, batch=64, warmup=0.1, clip=1.0
         )
     )
 

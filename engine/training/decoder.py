@@ -23,7 +23,7 @@ class Decoder(nn.Module):
         width: d of tokens and queries, a multiple of `heads`.
         heads: of the attention.
         hidden: of the feed-forward layer.
-        dropout: in training, of what the queries become and of the hidden layer.
+        dropout: in training, of the features, of what the queries become and of the hidden layer.
         prior_V: float32 [V], the log-odds of each tag that the head begins with.
     """
 
@@ -51,7 +51,6 @@ class Decoder(nn.Module):
         self.out = nn.Parameter(torch.randn(groups, width, each) * 0.1 / width**0.5)
         self.bias = nn.Parameter(torch.from_numpy(prior_V.copy()))
         self.direct = nn.Parameter(torch.zeros(sum(levels), tags))
-        self.spread = float(sum(levels)) ** -0.5
 
     def forward(self, features_BD: torch.Tensor) -> torch.Tensor:
         """Log-odds [B, V] of features whose levels lie side by side."""
@@ -68,8 +67,7 @@ class Decoder(nn.Module):
         # A product a group, for all the pictures at once.
         logits_KBE = torch.bmm(hidden_BKW.transpose(0, 1), self.out)
         logits_BV = logits_KBE.transpose(0, 1).flatten(1)[:, : self.tags]
-        direct_BV = self.spread * features_BD @ self.direct
-        return logits_BV + direct_BV + self.bias
+        return logits_BV + self.dropout(features_BD) @ self.direct + self.bias
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights as `engine.numerics.decoder.decode` takes them."""
@@ -94,5 +92,5 @@ class Decoder(nn.Module):
             arrays[f"{name}_scale"] = state[f"{name}.weight"]
             arrays[f"{name}_shift"] = state[f"{name}.bias"]
         arrays |= {"queries": state["query"], "out": state["out"], "bias": state["bias"]}
-        arrays["direct"] = self.spread * state["direct"]
+        arrays["direct"] = state["direct"]
         return {name: np.ascontiguousarray(one) for name, one in arrays.items()}

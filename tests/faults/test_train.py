@@ -19,7 +19,7 @@ from engine.group import Solo
 from jobs.shards import deal, gather_shard, write_shards
 from jobs.train import Workers, choose_workers, fit_on_workers
 
-PATIENCE = 200
+PATIENCE = 280
 
 
 def files(annotator: CnnR, folder: Path) -> dict[str, bytes]:
@@ -43,11 +43,13 @@ def train_workers() -> list[psutil.Process]:
 def kill_in_epoch(folder: Path, epoch: int, killed: list[int]) -> None:
     """Wait until so many epochs are done, and kill a worker in the one after."""
     deadline = time.monotonic() + PATIENCE
+    workers: list[psutil.Process] = []
     while not (folder / "run" / f"epoch-{epoch:06d}").exists():
         if time.monotonic() > deadline:
             return
+        # Looked for beforehand, for it takes as long as an epoch may.
+        workers = workers if len(workers) == 2 else train_workers()
         time.sleep(0.005)
-    workers = train_workers()
     if workers and not (folder / "run" / f"epoch-{epoch + 1:06d}").exists():
         workers[-1].kill()
         killed.append(workers[-1].pid)
@@ -58,7 +60,7 @@ def test_a_run_whose_worker_is_killed_ends_with_the_numbers_of_one_that_was_left
 ) -> None:
     """Two ranks over gloo; one is killed in epoch 2, and epoch 1 is not done again."""
     recipe = CnnRRecipe.model_validate(
-        {"tag_vectors": "binary", "optimisation": {"epochs": 3, "batch": 1, "average": 0.99}}
+        {"tag_vectors": "binary", "optimisation": {"epochs": 3, "batch": 2, "average": 0.99}}
     )
     settings = TrainingConfig(workers=2)
     found = {}

@@ -13,7 +13,7 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from engine import schema
-from engine.annotators.cnn_r import CnnR, CnnRRecipe, Head, Tuned
+from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.corpus import Corpus, Pixels
 from engine.embed import backbone, load_embedder
 from engine.embed.tuned import new_regressor, outputs
@@ -23,6 +23,7 @@ from engine.group import Solo
 from engine.numerics.text_view import TextSpace, mean_word_vectors
 from engine.numerics.whitening import Whitening
 from engine.optimisation import Optimisation
+from engine.regression import Head, Tuned
 from engine.vocab import Vocabulary
 
 WORDS = ("sea", "sky", "dog", "zzz")

@@ -25,6 +25,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cca-knn": {"tag_vectors": "binary"},
     "class-posterior": {"backbone": "random"},
     "social": {},
+    "cnn-r": {"tag_vectors": "binary"},
+    "asl-head": {"dropout": 0.0},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 
