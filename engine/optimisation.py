@@ -29,7 +29,8 @@ class Optimisation(BaseModel):
         clip: largest norm of the gradient of all the parameters; None: any.
         stop_after: epochs without a better figure after which training stops; None: never.
             What is kept is then the best epoch's.
-        average: decay of the moving average of the weights, which is what is kept; None: none.
+        average: decay of the moving average of the weights, which is what is kept; less in the
+            first steps. None: no average.
         precision: of the forward pass. 'auto' is float32 on a CPU, bfloat16 on a GPU that has it,
             else float16 with scaled losses.
         seed: decides the order of the pictures and every draw.

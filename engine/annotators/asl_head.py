@@ -58,7 +58,13 @@ class AslHeadRecipe(Recipe):
     shrinkage: PositiveFloat = 1.0
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=2e-3, weight_decay=0.05, epochs=10, batch=64, warmup=0.1, clip=1.0
+            learning_rate=2e-3,
+            weight_decay=0.05,
+            epochs=8,
+            batch=64,
+            warmup=0.1,
+            clip=1.0,
+            average=0.99,
         )
     )
 

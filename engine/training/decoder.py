@@ -54,7 +54,7 @@ class Decoder(nn.Module):
 
     def forward(self, features_BD: torch.Tensor) -> torch.Tensor:
         """Log-odds [B, V] of features whose levels lie side by side."""
-        parts = features_BD.split(self.levels, dim=1)
+        parts = torch.split(features_BD, list(self.levels), dim=1)
         tokens_BTW = torch.stack(
             [torch.relu(layer(part)) for layer, part in zip(self.tokens, parts, strict=True)], dim=1
         )
@@ -67,7 +67,8 @@ class Decoder(nn.Module):
         # A product a group, for all the pictures at once.
         logits_KBE = torch.bmm(hidden_BKW.transpose(0, 1), self.out)
         logits_BV = logits_KBE.transpose(0, 1).flatten(1)[:, : self.tags]
-        return logits_BV + self.dropout(features_BD) @ self.direct + self.bias
+        direct_BV: torch.Tensor = self.dropout(features_BD) @ self.direct
+        return logits_BV + direct_BV + self.bias
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights as `engine.numerics.decoder.decode` takes them."""

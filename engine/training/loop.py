@@ -212,7 +212,7 @@ class _Run:
                 self._refuse(part, [float(one[0]) for one in found], number, step, checkpoints)
         state.scaler.step(state.optimiser)
         state.scaler.update()
-        state.follow(settings.average)
+        state.follow(settings.average, step)
 
     def _refuse(
         self,

@@ -44,10 +44,15 @@ class State:
         self.best: dict[str, torch.Tensor] = {}
         self.best_epoch = 0
 
-    def follow(self, decay: float | None) -> None:
-        """Move the average towards the weights as they are after a step."""
+    def follow(self, decay: float | None, step: int) -> None:
+        """Move the average towards the weights as they are after a step, counted from 0.
+
+        The first steps' decay is less, (1 + step) / (10 + step), or what the weights were before
+        training would stay in the average of a short run.
+        """
         if self.average is None or decay is None:
             return
+        decay = min(decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
