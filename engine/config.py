@@ -34,10 +34,29 @@ class _Section(BaseModel):
 
 
 class VocabularyConfig(_Section):
-    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`."""
+    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`.
+
+    Attributes:
+        more_tags: tags that no picture of the corpus need carry; annotators that know tags by
+            their word vectors (`cnn-r`) can name them, the others give them next to nothing.
+    """
 
     min_count: PositiveInt = 1
     max_tags: PositiveInt | None = None
+    more_tags: tuple[str, ...] = ()
+
+
+class TrainingConfig(_Section):
+    """How annotators that learn by gradient descent are run on a cluster.
+
+    Attributes:
+        workers: processes that share the pictures and average their gradients; None: one a GPU,
+            or one where there is none. Another number gives the same weights but for rounding.
+        restarts: how often training goes on from its last checkpoint after a worker died.
+    """
+
+    workers: PositiveInt | None = None
+    restarts: Annotated[int, Field(ge=0)] = 3
 
 
 class AccuracyConfig(_Section):
@@ -123,6 +142,7 @@ class FitConfig(_Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     embed: EmbedConfig = EmbedConfig()
     decode: DecodeLimits = DecodeLimits()
+    training: TrainingConfig = TrainingConfig()
     annotators: dict[
         Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")],
         Annotated[SerializeAsAny[Recipe], BeforeValidator(_recipe)],

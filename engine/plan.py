@@ -32,8 +32,12 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
         decode_stage(config.decode, geometry, SIDE if thumbnails else None),
         embed_stage(spec.name, FLOAT32.get(compute, compute), geometry),
     ]
-    keeps = (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,)
-    return Plan(tuple(stages), keeps)
+    keeps = [schema.EMBEDDING]
+    if thumbnails:
+        keeps.append(schema.THUMBNAIL)
+    if any(recipe.wants_pixels for recipe in config.annotators.values()):
+        keeps.append(schema.PIXELS)
+    return Plan(tuple(stages), tuple(keeps))
 
 
 def bundle_embedding_plan(bundle: Bundle, thumbnails: bool) -> Plan:
@@ -222,7 +226,8 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
     if method.gives_evidence:
         fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
-    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), method.reads, tuple(fields))
+    reads = method.reads_of(bundle.folder / "annotators" / name)
+    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), reads, tuple(fields))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from engine.corpus import Corpus
 from engine.group import Group
 from engine.index import IndexEntry
 from engine.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from engine.training.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Annotator(ABC):
     """A fitted, immutable method. There is no unfitted annotator, so no 'not fitted' error."""
 
     kind: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]] = (schema.EMBEDDING,)
+    reads: tuple[str, ...] = (schema.EMBEDDING,)
     gives_evidence: ClassVar[bool] = False
     may_abstain: ClassVar[bool] = False
     vocabulary_digest: str
@@ -57,6 +60,11 @@ class Annotator(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write everything into an existing, empty folder: JSON, safetensors, FAISS files."""
+
+    @classmethod
+    def reads_of(cls, folder: Path) -> tuple[str, ...]:
+        """What the annotator that was saved into `folder` reads, without loading it."""
+        return cls.reads
 
     @classmethod
     @abstractmethod
@@ -106,6 +114,16 @@ class Recipe(BaseModel, ABC):
 
     kind: str
 
+    @property
+    def by_gradient(self) -> bool:
+        """Whether `fit` is long and in epochs, and better run by the workers of a cluster."""
+        return False
+
+    @property
+    def wants_pixels(self) -> bool:
+        """Whether `fit` needs `corpus.pixels`."""
+        return False
+
     @abstractmethod
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
         """Learn from this rank's share of a corpus.
@@ -113,3 +131,13 @@ class Recipe(BaseModel, ABC):
         The same corpus and settings give the same annotator. Under a group each rank passes its
         own rows and every rank gets the same annotator.
         """
+
+    def resumable_fit(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> Annotator:
+        """`fit` that goes on from the last checkpoint, if the method makes any."""
+        return self.fit(corpus, vocabulary, group)

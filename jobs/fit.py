@@ -25,6 +25,7 @@ from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
 from jobs.index import IndexingGroup
+from jobs.pixels import PixelSpool
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
@@ -55,8 +56,12 @@ def fit(
         TagloomError: the corpus, the configuration or the target is not as it must be; nothing
             is left behind then.
     """
+    # Here, not above: Ray Train and torch take seconds that what imports this need not pay.
+    from jobs.train import TrainedFit, check_training
+
     check_target(out, overwrite)
     with ray_session(), scratch_beside(out) as work:
+        check_training(config)
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
         pictures = sample_pictures(embedded.inventory, config)
@@ -65,7 +70,8 @@ def fit(
         steps = fit_steps(config)
         with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
             group = IndexingGroup(embedded.paths(), Path(work))
-            fit_bundle(draft, material, config, group, begin)
+            run_fit = TrainedFit(Path(work), config.training, console.say)
+            fit_bundle(draft, material, config, group, begin, run_fit)
     bundle = load_bundle(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")
@@ -182,6 +188,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     social: list[tuple[str, ...]] = []
     embeddings = EmbeddingFile(embedded.store.path("embeddings.float32"))
     thumbnails: dict[str, bytes] = {}
+    spool = PixelSpool(embedded.store, embedded.inventory.rows)
     untagged = 0
     for part in embedded.parts():
         healthy = part.filter(part.column(schema.ERROR).is_null())
@@ -194,10 +201,12 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         social.extend(social_lists(healthy))
         if healthy.num_rows:
             embeddings.append(schema.float_tensor(healthy, schema.EMBEDDING))
+            spool.add(healthy)
         if schema.THUMBNAIL in healthy.column_names:
             jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
             thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
     vocabulary = Vocabulary.learn(tags, config.vocabulary.min_count, config.vocabulary.max_tags)
+    vocabulary = vocabulary.including(config.vocabulary.more_tags)
     labels_NV = vocabulary.encode(tags)
     kept = np.flatnonzero(np.diff(labels_NV.indptr))
     notes = []
@@ -214,6 +223,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         levels,
         tuple(social[row] for row in kept) if any(social) else None,
         PartSpread(embedded.store, embedded.inventory),
+        spool.pixels(kept, config.embed.backbone),
     )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from engine.annotators.asl_head import AslHead, AslHeadRecipe
 from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
+from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
@@ -48,4 +50,6 @@ REGISTRY: dict[str, Method] = {
     "svm-dmbrm": Method(SvmDmbrmRecipe, SvmDmbrm),
     "skl-crm": Method(SklCrmRecipe, SklCrm),
     "stacked": Method(StackedRecipe, Stacked),
+    "cnn-r": Method(CnnRRecipe, CnnR),
+    "asl-head": Method(AslHeadRecipe, AslHead),
 }
