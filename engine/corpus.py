@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from engine.errors import CorpusError
-from engine.numerics.moments import Mergeable, merged
+from engine.numerics.moments import Mergeable, accumulated
 
 BLOCK = 4096
 """Rows a block: big enough for BLAS, small enough for any memory."""
@@ -108,12 +108,12 @@ class Corpus:
     def add_up(self, measure: Measure[M]) -> M:
         """The sum of what `measure` finds in each block, in one pass over the pictures.
 
-        Sums are merged pairwise. Who does it, and in which blocks, changes no more of it than
-        rounding; the same corpus in the same place gives the same sum to the bit.
+        Who does it, and in which blocks, changes no more of it than rounding; the same corpus in
+        the same place gives the same sum to the bit.
         """
         if self.spread is not None:
             return self.spread.add_up(self, measure)
-        return merged(measure(*block) for block in self.blocks())
+        return accumulated(measure(*block) for block in self.blocks())
 
     def subset(self, rows_M: NDArray[np.int64]) -> "Corpus":
         """The pictures at `rows_M`, in that order."""

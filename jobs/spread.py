@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from engine import schema
 from engine.corpus import BLOCK, Corpus, Measure
 from engine.errors import TagloomError
-from engine.numerics.moments import Mergeable, merged
+from engine.numerics.moments import Mergeable, accumulated, merged
 from jobs.chunks import Inventory
 from jobs.sink import part_name
 from jobs.store import Store
@@ -172,7 +172,7 @@ def _measure_share(batch: pa.Table, held: "ray.ObjectRef[_Task]") -> pa.Table:
         # With one thread: the cores are shared out among the tasks already.
         with threadpool_limits(1):
             return _packed(
-                merged(
+                accumulated(
                     task.measure(x_BD, task.labels_NV[rows])
                     for x_BD, rows in task.blocks(first, last)
                 )

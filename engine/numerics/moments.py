@@ -1,7 +1,9 @@
 """Second moments of two views, merged block by block: all that linear CCA needs to know."""
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -23,8 +25,7 @@ M = TypeVar("M", bound=Mergeable)
 def merged(parts: Iterable[M]) -> M:
     """Add parts up pairwise, as the leaves of a binary tree, holding log2 of them at a time.
 
-    Rounding errors then grow with the depth of the tree, not with the number of parts. At least
-    one part is needed.
+    Additions in different branches may then run side by side. At least one part is needed.
     """
     forest: list[tuple[int, M]] = []
     for part in parts:
@@ -37,6 +38,11 @@ def merged(parts: Iterable[M]) -> M:
     while forest:
         total = forest.pop()[1] + total
     return total
+
+
+def accumulated(parts: Iterable[M]) -> M:
+    """Add parts up one after the other, holding the sum and one part; at least one is needed."""
+    return reduce(operator.add, parts)
 
 
 @dataclass(frozen=True)
@@ -154,4 +160,4 @@ def stream_moments(
     blocks: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]],
 ) -> Moments:
     """Merge the moments of (x [B, D], y [B, E]) blocks in one pass; at least one is needed."""
-    return merged(Moments.of(*block) for block in blocks)
+    return accumulated(Moments.of(*block) for block in blocks)
