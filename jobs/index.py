@@ -25,7 +25,8 @@ from engine.index import (
     build_shard,
     choose_plan,
 )
-from engine.index.build import Bounds, Found
+from engine.index.build import Bounds
+from engine.index.exact import Found
 from engine.indexing import Project, ProjectedCorpus
 
 LEAST_SHARED = 20_000

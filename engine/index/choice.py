@@ -112,9 +112,9 @@ def choose_plan(count: int, width: int, wish: IndexWish) -> IndexPlan:
        for each dimension;
     4. flat, if there are too few vectors to train a quantiser.
 
-    A graph ('hnsw') is built where it is asked for by name: it needs more memory than lists,
-    cannot be built in parts nor lose a vector without being built anew, and finding 2,000
-    neighbours, as CCA-KNN does, is what lists do better.
+    A graph ('hnsw') is built where it is asked for by name, if it fits: it takes more memory than
+    lists, cannot be built in parts, cannot lose a vector without being built anew, and was slower
+    at the same recall wherever it was tried (100,000 vectors of 16, 32 and 128 dimensions).
 
     Raises:
         ConfigError: nothing fits the budget, or not the kind that was asked for; the message

@@ -70,7 +70,7 @@ def flat_codes(flat: faiss.IndexFlatCodes) -> NDArray[np.uint8]:
     """The codes [N, bytes] of a flat index; a view that lives as long as the index."""
     if flat.ntotal == 0:
         return np.zeros((0, flat.code_size), np.uint8)
-    codes = faiss.rev_swig_ptr(flat.codes.data(), flat.ntotal * flat.code_size)
+    codes: NDArray[np.uint8] = faiss.rev_swig_ptr(flat.codes.data(), flat.ntotal * flat.code_size)
     return codes.reshape(flat.ntotal, flat.code_size)
 
 

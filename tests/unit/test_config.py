@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import jobs
 from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.annotators.prior import PriorRecipe
-from engine.config import FitConfig, load_config
+from engine.config import FitConfig, limit_index_memory, load_config
 from engine.errors import ConfigError
 
 TOMLS = [
@@ -131,3 +131,23 @@ def test_a_configuration_is_frozen() -> None:
         config.seed = 3
     with pytest.raises(ValidationError, match="frozen"):
         config.embed.backbone = "random"
+
+
+def test_a_memory_budget_reaches_every_index() -> None:
+    annotators = 'annotators={one={kind="cca-knn"},two={kind="cca"},linear={kind="linear"}}'
+    config = limit_index_memory(load_config(None, [annotators]), "512MB")
+    limits = [getattr(recipe, "max_index_memory", 0) for recipe in config.annotators.values()]
+    assert limits == [512_000_000, 512_000_000, 0]
+
+
+def test_a_memory_budget_may_stand_in_the_configuration() -> None:
+    config = load_config(None, ["annotators.cca-knn.max_index_memory=2GiB"])
+    assert getattr(config.annotators["cca-knn"], "max_index_memory", None) == 2 * 1024**3
+    with pytest.raises(ConfigError, match="is no amount of memory"):
+        load_config(None, ["annotators.cca-knn.max_index_memory=lots"])
+
+
+def test_a_memory_budget_for_no_index_is_refused() -> None:
+    config = load_config(None, ['annotators={linear={kind="linear"}}'])
+    with pytest.raises(ConfigError, match="no annotator of linear searches an index"):
+        limit_index_memory(config, "1GB")
