@@ -40,9 +40,8 @@ class TagNetwork:
         for weights, bias in self.layers[:-1]:
             hidden_PF = np.maximum(hidden_PF @ weights + bias, 0)
         weights, bias = self.layers[-1]
-        probabilities_P1 = expit(hidden_PF @ weights + bias)
-        found: NDArray[np.float32] = probabilities_P1.reshape(signals_BVF.shape[:2])
-        return found.astype(np.float32, copy=False)
+        found_P1 = np.asarray(expit(hidden_PF @ weights + bias), dtype=np.float32)
+        return found_P1.reshape(signals_BVF.shape[:2])
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What `from_arrays` takes."""
