@@ -11,7 +11,8 @@ compared in full at `--exact-rows`, where Nyström gets its usual number of land
 share of the pictures as at `--rows` (a twentieth by default). Pictures are made up (features behind
 a ReLU that follow their tags, which fall off as words do), or real features [N, D] with a list of
 tags each, repeated with noise of a tenth where there are too few. Memory is the peak of the fit's
-process less what it held before. The last line is JSON.
+process less what it held before. The more causes there are behind the features, the more landmarks
+it takes: with `--causes 16` a twentieth of the pictures is too few. The last line is JSON.
 """
 
 import json
@@ -39,10 +40,9 @@ from engine.vocab import Vocabulary
 HELD_OUT = 1000
 WIDTH = 256
 WORDS = 120
-CAUSES = 16
 
 
-def made_up(rows: int) -> tuple[NDArray[np.float32], list[list[str]]]:
+def made_up(rows: int, causes: int) -> tuple[NDArray[np.float32], list[list[str]]]:
     """Features that are no linear function of the tags, one to a handful of which a picture has.
 
     As with a network's, a few causes are behind them all: words that are alike look alike.
@@ -51,9 +51,9 @@ def made_up(rows: int) -> tuple[NDArray[np.float32], list[list[str]]]:
     chances = 1 / np.arange(2, WORDS + 2)
     labels_NV = rng.random((rows, WORDS)) < 1.5 * chances / chances.sum()
     labels_NV[np.arange(rows), rng.choice(WORDS, rows, p=chances / chances.sum())] = True
-    meanings_VC = rng.standard_normal((WORDS, CAUSES))
-    causes_NC = labels_NV @ meanings_VC + 0.5 * rng.standard_normal((rows, CAUSES))
-    filters_CD = rng.standard_normal((CAUSES, WIDTH)) / np.sqrt(CAUSES)
+    meanings_VC = rng.standard_normal((WORDS, causes))
+    causes_NC = labels_NV @ meanings_VC + 0.5 * rng.standard_normal((rows, causes))
+    filters_CD = rng.standard_normal((causes, WIDTH)) / np.sqrt(causes)
     seen_ND = causes_NC @ filters_CD - 0.5 + 0.1 * rng.standard_normal((rows, WIDTH))
     tags = [[f"w{word}" for word in np.flatnonzero(row)] for row in labels_NV]
     return np.maximum(seen_ND, 0).astype(np.float32), tags
@@ -135,6 +135,7 @@ def main(
     exact_rows: Annotated[int, typer.Option(help="Pictures that the exact form can do.")] = 4_000,
     landmarks: Annotated[int, typer.Option(help="Landmarks of Nyström's form.")] = 1_000,
     limit: Annotated[float, typer.Option(help="Seconds after which a fit is stopped.")] = 600,
+    causes: Annotated[int, typer.Option(help="Behind the features of made-up pictures.")] = 8,
     features: Annotated[Path | None, typer.Option(help="Features as .npy, not negative.")] = None,
     tags: Annotated[Path | None, typer.Option(help="JSON: a list of tags a picture.")] = None,
 ) -> None:
@@ -145,7 +146,7 @@ def main(
         if features is not None and tags is not None:
             values_ND, lists = repeated(features, tags, total)
         else:
-            values_ND, lists = made_up(total)
+            values_ND, lists = made_up(total, causes)
         np.save(folder / "features.npy", values_ND)
         (folder / "tags.json").write_text(json.dumps(lists), encoding="utf-8")
         for size in (exact_rows, rows):

@@ -14,7 +14,7 @@ from engine.cca_space import correlation_normalised
 from engine.cut import Cut
 from engine.embed import backbone
 from engine.fusion import Calibration, Fusion
-from engine.index import FaissIndex
+from engine.index import ArrayVectors, IndexWish, build_index
 from engine.vocab import Vocabulary
 
 TAGS_A_PICTURE = 4
@@ -38,7 +38,7 @@ def bundle_with(real: Path, folder: Path, tags: int, pictures: int, width: int =
         levels,
         np.zeros(depth, dtype=np.float32),
         rng.standard_normal((depth, width), dtype=np.float32),
-        FaissIndex.build(vectors),
+        build_index(ArrayVectors(vectors), IndexWish()),
         _labels(rng, pictures, tags),
         tuple(str(number) for number in range(pictures)),
         vocabulary.digest,

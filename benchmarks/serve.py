@@ -41,6 +41,8 @@ from engine.vocab import Vocabulary
 
 HEADERS = {"content-type": "image/jpeg"}
 CLIENTS = 16
+KILLED_RATE = 40
+"""Requests a second while a replica is killed: what one of two can carry."""
 
 
 def fit(folder: Path, pictures: int) -> None:
@@ -57,7 +59,7 @@ def fit(folder: Path, pictures: int) -> None:
     tags = [one.tags for one in drawn]
     vocabulary = Vocabulary.learn(tags)
     ids = tuple(one.image_id for one in drawn)
-    levels = backbone(config.embed.backbone).levels
+    levels = backbone(config.embed.network).levels
     vectors = schema.float_tensor(embedded, schema.EMBEDDING)
     corpus = Corpus(ids, vectors, vocabulary.encode(tags), levels)
     thumbnails = dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True))
@@ -169,9 +171,12 @@ def free_port() -> int:
 
 def memory(process: psutil.Process) -> float:
     """Of the replicas, in MB."""
+    return sum(one.memory_info().rss for one in replicas_of(process)) / 2**20
+
+
+def replicas_of(process: psutil.Process) -> list[psutil.Process]:
     children = process.children(recursive=True)
-    mine = [one for one in children if "ServeReplica" in " ".join(one.cmdline())]
-    return sum(one.memory_info().rss for one in mine) / 2**20
+    return [one for one in children if "ServeReplica" in " ".join(one.cmdline())]
 
 
 def overload(
@@ -196,6 +201,32 @@ def recovery(url: str, normal: float) -> float:
         if loaded(url, 1, 1)["p50"] <= 2 * normal:
             return started
     return float("inf")
+
+
+def killed(bundle: str, replicas: int, options: list[str]) -> dict[str, object]:
+    """A replica is killed under load: what was answered, and after how long it is 200 again."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/v1/annotate"
+    scaling = [
+        f"ingress.{name}={value}"
+        for name, value in (("cpus", 0.5), ("min_replicas", replicas), ("max_replicas", replicas))
+    ]
+    sets = [part for one in scaling for part in ("--set", one)]
+    command = ("jobs", "serve", "--bundle", bundle, "--port", port, "--quiet", *options, *sets)
+    found: list[dict[str, object]] = []
+    with server(*command) as tagloom:
+        await_answer(url)
+        loaded(url, 2)
+        thread = threading.Thread(target=lambda: found.append(loaded(url, 30, rate=KILLED_RATE)))
+        thread.start()
+        time.sleep(5)
+        replicas_of(tagloom)[0].kill()
+        began = time.monotonic()
+        while loaded(url, 0.1, 1)["statuses"].keys() != {"200"}:
+            time.sleep(0.1)
+        back = time.monotonic() - began
+        thread.join()
+    return {"statuses": found[0]["statuses"], "seconds_until_200": round(back, 1)}
 
 
 def compare(
@@ -241,6 +272,8 @@ def compare(
             statistics.median(sizes[-quarter:]) / statistics.median(sizes[:quarter]), 3
         ),
         "overload_recovery_seconds": round(back, 1),
+        "killed_of_1": killed(bundle, 1, options),
+        "killed_of_2": killed(bundle, 2, options),
     }
     print(json.dumps(result))
 
@@ -257,7 +290,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument(
-        "--proxy", choices=("auto", "python", "haproxy", "none"), default="auto", help="who listens"
+        "--proxy", choices=("auto", "python", "haproxy"), default="auto", help="who listens"
     )
     given = parser.parse_args()
     if given.part == "plain":

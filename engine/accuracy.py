@@ -82,13 +82,13 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
         graph = _exported(draft / "graph", config, compute, None)
         return Way(compute, kept, _name(graph))
     threads = os.cpu_count() or 1
-    truth_BD = load_embedder(backbone(asked.backbone), "torch", threads=threads)(pixels[_REFERENCE])
+    truth_BD = load_embedder(backbone(asked.network), "torch", threads=threads)(pixels[_REFERENCE])
     best_BK = _best(score(truth_BD))
     tried: list[Deviation] = []
     with tempfile.TemporaryDirectory() as scratch:
         for compute in computes:
             graph = _exported(Path(scratch), config, compute, pixels[_REFERENCE])
-            embedder = load_embedder(backbone(asked.backbone), compute, graph, threads)
+            embedder = load_embedder(backbone(asked.network), compute, graph, threads)
             for way in _pixel_ways(config, pixels):
                 found_BD = embedder(pixels[way])
                 deviation = Deviation(
@@ -139,7 +139,7 @@ def _exported(
     # Here, not above: what exports is needed for fitting alone.
     from engine.embed.export import export_graph
 
-    spec = backbone(config.embed.backbone)
+    spec = backbone(config.embed.network)
     graph = folder / graph_name(spec.weights_sha256(), spec.geometry.size, compute)
     graph.mkdir(parents=True)
     export_graph(spec, compute, graph, pixels_BHWC)

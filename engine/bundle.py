@@ -19,11 +19,13 @@ from engine.errors import BundleError
 from engine.fusion import Fusion
 from engine.geometry import Geometry, Pixels
 from engine.image import DecodeLimits
+from engine.index import IndexEntry
 from engine.recipe import Annotator
+from engine.swap import put_in_place
 from engine.thumbnails import Thumbnails
 from engine.vocab import Vocabulary, check_digest
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 
 
@@ -71,6 +73,7 @@ class Manifest(_Part):
         fingerprints: sha256 of the corpus (ids, tags, embeddings) and of the configuration.
         metrics: figures on the validation part, by annotator and for the fusion ('fused').
         accuracy: the ways that were tried, from the fastest on; the last is the one taken.
+        index: by annotator, the index that it searches: its kind, memory and recall.
         notes: what a user should know of the fit.
         files: path in the bundle -> sha256.
     """
@@ -83,6 +86,7 @@ class Manifest(_Part):
     fingerprints: dict[str, str]
     metrics: dict[str, dict[str, float]]
     accuracy: tuple[Deviation, ...] = ()
+    index: dict[str, IndexEntry] = {}
     notes: tuple[str, ...] = ()
     files: dict[str, str] = {}
 
@@ -239,9 +243,7 @@ def new_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
     draft.mkdir()
     try:
         yield draft
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
+        put_in_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

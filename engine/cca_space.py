@@ -95,12 +95,16 @@ class SpaceRecipe(Recipe):
         # Of what a kernel maps, the widths that the linear views have.
         widths = (corpus.embeddings_ND.shape[1], text_VE.shape[1])
         cca = solve_cca(moments, self.regulariser, self.dimensions, "drop", widths)
+        return Space(views, cca, self._notes(words.unknown_words, cca))
+
+    def _notes(self, unknown_words: tuple[str, ...], cca: CCA) -> tuple[str, ...]:
+        """What the user should know of the fit."""
         notes = []
-        if words.unknown_words:
-            shown = ", ".join(words.unknown_words[:SHOWN])
-            more = ", …" if len(words.unknown_words) > SHOWN else ""
+        if unknown_words:
+            shown = ", ".join(unknown_words[:SHOWN])
+            more = ", …" if len(unknown_words) > SHOWN else ""
             notes.append(
-                f"{len(words.unknown_words)} words of tags have no vector in "
+                f"{len(unknown_words)} words of tags have no vector in "
                 f"'{self.tag_vectors}' ({shown}{more}); tags made of them alone share one neutral "
                 "vector"
             )
@@ -117,7 +121,7 @@ class SpaceRecipe(Recipe):
                 f"{len(cca.constant_x)} of the {len(cca.mean_x_D):,} features never vary in this "
                 "corpus, and are left out of CCA"
             )
-        return Space(views, cca, tuple(notes))
+        return tuple(notes)
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,7 @@ class Views:
 
     def tags(self, labels_BV: sparse.csr_matrix) -> NDArray[np.floating]:
         """The text view."""
-        means_BE = mean_vectors(labels_BV, self.text_VE)
-        return means_BE if self.text_map is None else self.text_map(means_BE)
+        return tag_features(labels_BV, self.text_VE, self.text_map)
 
 
 @dataclass(frozen=True)
@@ -161,23 +164,11 @@ class Space:
             self.views.image_map,
         )
 
-    def tags(self, labels_BV: sparse.csr_matrix) -> NDArray[np.float32]:
-        """V = (Y - mean) Wy, normalised for correlation: float32 [B, L]."""
-        projected_BL = (self.views.tags(labels_BV) - self.cca.mean_y_E) @ self.cca.weights_y_EL
-        return correlation_normalised(projected_BL.astype(np.float32))
-
-    def corpus(self, corpus: Corpus, match: Literal["image", "text"]) -> NDArray[np.float32]:
-        """This rank's training pictures as a query meets them, float32 [N, L].
-
-        Args:
-            match: by what they show (U), or by their tags (V).
-        """
-        images = self.images
-        parts = [
-            images(x_BD) if match == "image" else self.tags(labels_BV)
-            for x_BD, labels_BV in corpus.blocks()
-        ]
-        return np.concatenate(parts)
+    @property
+    def tags(self) -> "TagProjection":
+        """The text side."""
+        views, cca = self.views, self.cca
+        return TagProjection(views.text_VE, cca.mean_y_E, cca.weights_y_EL, views.text_map)
 
 
 @dataclass(frozen=True)
@@ -197,6 +188,11 @@ class ImageProjection:
         """T, normalised for correlation: float32 [B, L]."""
         centred_BD = image_features(x_BD, self.levels, self.image_map) - self.mean_D
         return correlation_normalised(np.matmul(centred_BD, self.weights_DL))
+
+    @property
+    def width(self) -> int:
+        """L."""
+        return int(self.weights_DL.shape[1])
 
     def in_float64(self, x_BD: NDArray[np.float32]) -> NDArray[np.float64]:
         """The same in float64 [B, L], which other pictures in the batch change by 1e-15 at most."""
@@ -220,6 +216,55 @@ class ImageProjection:
             np.asarray(arrays["weights"], dtype=np.float32),
             Chi2Map.from_arrays(arrays, "kernel"),
         )
+
+
+@dataclass(frozen=True)
+class TagProjection:
+    """V = (y - mean) Wy of a picture's tags (Murthy et al. 2015, Eq. 4).
+
+    Attributes:
+        text_VE: float32, each tag's vector.
+        mean_E, weights_EL: float64, of the mapped means where there is a map.
+    """
+
+    text_VE: NDArray[np.float32]
+    mean_E: NDArray[np.float64]
+    weights_EL: NDArray[np.float64]
+    text_map: Chi2Map | None = None
+
+    def __call__(self, labels_BV: sparse.csr_matrix) -> NDArray[np.float32]:
+        """V, normalised for correlation: float32 [B, L]."""
+        features_BE = tag_features(labels_BV, self.text_VE, self.text_map)
+        projected_BL = (features_BE - self.mean_E) @ self.weights_EL
+        return correlation_normalised(projected_BL.astype(np.float32))
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """What a safetensors file needs of it."""
+        mapped = {} if self.text_map is None else self.text_map.arrays("text_kernel")
+        return {
+            "text_vectors": self.text_VE,
+            "text_mean": self.mean_E,
+            "text_weights": self.weights_EL,
+            **mapped,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> "TagProjection":
+        """The projection that `arrays` gave, to the bit."""
+        return cls(
+            np.asarray(arrays["text_vectors"], dtype=np.float32),
+            np.asarray(arrays["text_mean"], dtype=np.float64),
+            np.asarray(arrays["text_weights"], dtype=np.float64),
+            Chi2Map.from_arrays(arrays, "text_kernel"),
+        )
+
+
+def tag_features(
+    labels_BV: sparse.csr_matrix, text_VE: NDArray[np.float32], text_map: Chi2Map | None
+) -> NDArray[np.floating]:
+    """Tags as CCA sees them: the mean of their vectors, mapped if there is a map."""
+    means_BE = mean_vectors(labels_BV, text_VE)
+    return means_BE if text_map is None else text_map(means_BE)
 
 
 def image_features(

@@ -20,10 +20,11 @@ from engine.annotators import REGISTRY
 from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosteriorRecipe
 from engine.annotators.linear import LinearRecipe
-from engine.embed import BACKBONES, Compute
-from engine.errors import ConfigError
+from engine.embed import BACKBONES, FLIP, Compute, backbone
+from engine.errors import BackboneError, ConfigError
 from engine.geometry import Pixels
 from engine.image import DecodeLimits
+from engine.index import parse_memory
 from engine.overrides import override_setting
 from engine.recipe import Recipe
 
@@ -33,10 +34,29 @@ class _Section(BaseModel):
 
 
 class VocabularyConfig(_Section):
-    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`."""
+    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`.
+
+    Attributes:
+        more_tags: tags that no picture of the corpus need carry; annotators that know tags by
+            their word vectors (`cnn-r`) can name them, the others give them next to nothing.
+    """
 
     min_count: PositiveInt = 1
     max_tags: PositiveInt | None = None
+    more_tags: tuple[str, ...] = ()
+
+
+class TrainingConfig(_Section):
+    """How annotators that learn by gradient descent are run on a cluster.
+
+    Attributes:
+        workers: processes that share the pictures and average their gradients; None: one a GPU,
+            or one where there is none. Another number gives the same weights but for rounding.
+        restarts: how often training goes on from its last checkpoint after a worker died.
+    """
+
+    workers: PositiveInt | None = None
+    restarts: Annotated[int, Field(ge=0)] = 3
 
 
 class AccuracyConfig(_Section):
@@ -57,12 +77,16 @@ class EmbedConfig(_Section):
     """Which backbone embeds the pictures, and what computes it when pictures are annotated.
 
     Attributes:
+        backbone: one, or several joined by '+': their levels lie side by side in the embedding,
+            and all of them see the square of the first.
+        flip: embed the mirror image of every picture as well and take the mean of the two.
         compute, pixels: 'auto' is the fastest that `accuracy` allows.
         geometry: 'backbone' is what its weights were trained with; 'squash' (as in Murthy et al.
             2015) keeps the whole picture and not its aspect ratio; 'crop' keeps the middle.
     """
 
     backbone: str = "efficientnet-lite2"
+    flip: bool = False
     compute: Compute = "auto"
     pixels: Literal["auto"] | Pixels = "auto"
     accuracy: AccuracyConfig = AccuracyConfig()
@@ -70,9 +94,24 @@ class EmbedConfig(_Section):
 
     @model_validator(mode="after")
     def _known_backbone(self) -> "EmbedConfig":
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"no backbone '{self.backbone}'; choose one of {', '.join(BACKBONES)}")
+        if self.backbone in BACKBONES:
+            return self
+        if self.backbone.endswith(FLIP):
+            name = self.backbone.removesuffix(FLIP)
+            raise ValueError(f"backbone '{self.backbone}': write backbone = '{name}', flip = true")
+        for name in self.backbone.split("+"):
+            if name not in BACKBONES:
+                raise ValueError(f"no backbone '{name}'; choose one of {', '.join(BACKBONES)}")
+        try:
+            backbone(self.backbone)
+        except BackboneError as error:
+            raise ValueError(str(error)) from error
         return self
+
+    @property
+    def network(self) -> str:
+        """The name under which `engine.embed.backbone` knows all this; it goes into the bundle."""
+        return self.backbone + FLIP * self.flip
 
 
 def _recipe(value: object) -> object:
@@ -103,6 +142,7 @@ class FitConfig(_Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     embed: EmbedConfig = EmbedConfig()
     decode: DecodeLimits = DecodeLimits()
+    training: TrainingConfig = TrainingConfig()
     annotators: dict[
         Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")],
         Annotated[SerializeAsAny[Recipe], BeforeValidator(_recipe)],
@@ -126,6 +166,29 @@ class FitConfig(_Section):
                     f"embedded by '{self.embed.backbone}'; name the same one in both"
                 )
         return self
+
+
+def limit_index_memory(config: FitConfig, size: str) -> FitConfig:
+    """The configuration with a memory budget for the index of each annotator that has one.
+
+    Args:
+        size: such as '512MB', see `engine.index.parse_memory`.
+
+    Raises:
+        ConfigError: it is no size, or no annotator has an index.
+    """
+    limit = {"max_index_memory": parse_memory(size)}
+    limited = {
+        name: recipe.model_copy(update=limit)
+        for name, recipe in config.annotators.items()
+        if limit.keys() <= type(recipe).model_fields.keys()
+    }
+    if not limited:
+        raise ConfigError(
+            f"no annotator of {', '.join(config.annotators)} searches an index whose memory could "
+            "be limited; leave --max-index-memory out"
+        )
+    return config.model_copy(update={"annotators": {**config.annotators, **limited}})
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:

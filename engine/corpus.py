@@ -31,6 +31,32 @@ class Spread(Protocol):
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """Squares of pictures, which may lie on disk: they are read as they are asked for.
+
+    Attributes:
+        squares_MHWC: uint8 RGB [M, S, S, 3], possibly memory-mapped.
+        rows_N: int64, where in `squares_MHWC` each of the N pictures is.
+        backbone: whose input they are.
+    """
+
+    squares_MHWC: NDArray[np.uint8]
+    rows_N: NDArray[np.int64]
+    backbone: str
+
+    def __len__(self) -> int:
+        return len(self.rows_N)
+
+    def take(self, rows_B: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read the squares [B, S, S, 3] of some pictures."""
+        return np.asarray(self.squares_MHWC[self.rows_N[rows_B]])
+
+    def subset(self, rows_M: NDArray[np.int64]) -> "Pixels":
+        """The pictures at `rows_M`, in that order; no square is read."""
+        return Pixels(self.squares_MHWC, self.rows_N[rows_M], self.backbone)
+
+
+@dataclass(frozen=True)
 class Corpus:
     """N tagged pictures. The embeddings may be memory-mapped; `blocks` never copies them whole."""
 
@@ -42,7 +68,10 @@ class Corpus:
     social_tags: tuple[tuple[str, ...], ...] | None = None
     """What users called each picture, as they wrote it; None where nothing of the kind is known."""
     spread: Spread | None = field(default=None, compare=False, repr=False)
-    """Who adds up over the blocks; None: a loop in this process."""
+    """Who adds up over the blocks, of which it reads the embeddings anew: a corpus that is made
+    from this one with others must drop it. None: a loop in this process."""
+    pixels: Pixels | None = None
+    """What the backbone saw; kept only where an annotator learns from it."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
@@ -55,6 +84,11 @@ class Corpus:
             raise CorpusError(
                 f"{len(self.ids)} ids and {len(self.social_tags)} lists of social tags do not "
                 "belong to one corpus"
+            )
+        if self.pixels is not None and len(self.pixels) != len(self.ids):
+            raise CorpusError(
+                f"{len(self.ids)} ids and the pixels of {len(self.pixels)} pictures do not belong "
+                "to one corpus"
             )
         if not self.ids or not np.diff(self.labels_NV.indptr).all():
             raise CorpusError(
@@ -92,6 +126,7 @@ class Corpus:
             self.levels,
             None if social is None else tuple(social[row] for row in rows_M),
             self.spread,
+            None if self.pixels is None else self.pixels.subset(rows_M),
         )
 
 

@@ -23,3 +23,7 @@ class CorpusError(TagloomError):
 
 class BackboneError(TagloomError):
     """A backbone's weights cannot be had, or are not the ones that were asked for."""
+
+
+class TrainingError(TagloomError):
+    """A network cannot be trained on: a loss is no number, or a checkpoint is of another run."""

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from engine import schema
-from engine.corpus import Corpus
+from engine.corpus import BLOCK, Corpus
 from engine.group import Group
 from engine.numerics.distances import (
     Distance,
@@ -78,9 +78,15 @@ class Exemplars:
             vectors_ND: what this rank's pictures are compared by: the embeddings or a projection.
             levels: widths of its levels that are to be compared: all of them, or the first ones.
         """
-        own = comparable_levels(vectors_ND[:, : sum(levels)], levels, distance)
+        # In blocks: the vectors may be a file that is larger than memory is free for.
+        blocks = [
+            comparable_levels(vectors_ND[start : start + BLOCK, : sum(levels)], levels, distance)
+            for start in range(0, len(vectors_ND), BLOCK)
+        ]
+        own = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        del blocks
         features = tuple(
-            np.concatenate([part.astype(np.float32) for part in group.gather(level)])
+            np.concatenate([part.astype(np.float32, copy=False) for part in group.gather(level)])
             for level in own
         )
         ids = [str(one) for part in group.gather(np.array(corpus.ids, np.str_)) for one in part]

@@ -19,9 +19,10 @@ from engine.cut import Cut
 from engine.embed import backbone
 from engine.fusion import Fusion, speaking
 from engine.group import Group
+from engine.index import IndexEntry
 from engine.numerics.metrics import calibration_error, picture_metrics, word_metrics
 from engine.plan import embedding_geometry
-from engine.recipe import Annotator
+from engine.recipe import Annotator, Recipe
 from engine.thumbnails import save_thumbnails
 from engine.vocab import Vocabulary
 
@@ -33,6 +34,14 @@ TAGS_A_PICTURE = 5
 
 Say = Callable[[str], None]
 """Told of each step as it begins."""
+
+RunFit = Callable[[Recipe, Corpus, Vocabulary, Group], Annotator]
+"""Has a recipe fitted, here or by the workers of a cluster."""
+
+
+def fit_here(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
+    """Fit in this process."""
+    return recipe.fit(corpus, vocabulary, group)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,12 @@ def fit_steps(config: FitConfig) -> int:
 
 
 def fit_bundle(
-    draft: Path, material: Material, config: FitConfig, group: Group, say: Say
+    draft: Path,
+    material: Material,
+    config: FitConfig,
+    group: Group,
+    say: Say,
+    run_fit: RunFit = fit_here,
 ) -> Manifest:
     """Fit every annotator and fill the folder `draft` with a sealed bundle.
 
@@ -75,7 +89,7 @@ def fit_bundle(
     scores: dict[str, NDArray[np.float32]] = {}
     for name, recipe in config.annotators.items():
         say(f"fitting {name} on {len(training):,} pictures")
-        fitted[name] = recipe.fit(training, vocabulary, group)
+        fitted[name] = run_fit(recipe, training, vocabulary, group)
         scores[name] = score_corpus(fitted[name], validation)
     say(f"blending on {len(validation):,} validation pictures")
     optional = {name for name, one in fitted.items() if one.may_abstain}
@@ -107,7 +121,9 @@ def fit_bundle(
     if config.refit:
         for name, recipe in config.annotators.items():
             say(f"fitting {name} on all {len(corpus):,} pictures")
-            fitted[name] = recipe.fit(corpus, vocabulary, group)
+            fitted[name] = run_fit(recipe, corpus, vocabulary, group)
+    indexes = {name: one.index_entry for name, one in fitted.items() if one.index_entry}
+    notes += [index_note(name, entry) for name, entry in indexes.items()]
     say(f"trying fast ways of embedding on {len(material.sample):,} pictures")
     way = choose_way(draft, config, material.sample, _scorer(fitted, fusion))
     notes += way.notes
@@ -122,7 +138,7 @@ def fit_bundle(
     if material.thumbnails:
         (draft / "thumbnails").mkdir()
         save_thumbnails(draft / "thumbnails", material.thumbnails)
-    spec = backbone(config.embed.backbone)
+    spec = backbone(config.embed.network)
     manifest = Manifest(
         vocabulary=vocabulary.digest,
         backbone=BackboneEntry(
@@ -141,18 +157,32 @@ def fit_bundle(
         },
         metrics=metrics,
         accuracy=way.tried,
+        index=indexes,
         notes=tuple(dict.fromkeys(notes)),
     )
     seal_bundle(draft, manifest)
     return manifest
 
 
+def index_note(name: str, entry: IndexEntry) -> str:
+    """Which index an annotator got, why, and how well it finds."""
+    found = ", ".join(f"{100 * share:.1f}% of the {k}" for k, share in entry.recall.items())
+    recall = f"; it finds {found} nearest" if found and entry.kind != "flat" else ""
+    return f"'{name}' searches {entry.reason}{recall}"
+
+
 def _scorer(fitted: Mapping[str, Annotator], fusion: Fusion) -> Score:
-    """What scores a picture of which only the embedding is known."""
+    """What scores a picture of which only the embedding is known.
+
+    Annotators that read pixels are left out: how the embedding is computed is nothing to them.
+    """
+    asked = {name: one for name, one in fitted.items() if schema.PIXELS not in one.reads}
 
     def score(embeddings_BD: NDArray[np.float32]) -> NDArray[np.float32]:
         batch = _batch([str(row) for row in range(len(embeddings_BD))], embeddings_BD, None)
-        return fusion({name: one.score(batch).scores_BV for name, one in fitted.items()})
+        if not asked:
+            return np.zeros((len(embeddings_BD), 1), dtype=np.float32)
+        return fusion({name: one.score(batch).scores_BV for name, one in asked.items()})
 
     return score
 
@@ -165,6 +195,9 @@ def score_corpus(annotator: Annotator, corpus: Corpus) -> NDArray[np.float32]:
     for embeddings_BD, _ in corpus.blocks(256):
         rows = slice(start, start + len(embeddings_BD))
         batch = _batch(corpus.ids[rows], embeddings_BD, social[rows])
+        if corpus.pixels is not None and schema.PIXELS in annotator.reads:
+            squares = corpus.pixels.take(np.arange(rows.start, rows.stop))
+            batch = batch.append_column(schema.PIXELS, schema.tensor_column(squares))
         parts.append(annotator.score(batch).scores_BV)
         start = rows.stop
     return np.concatenate(parts)

@@ -24,7 +24,7 @@ from engine.thumbnails import SIDE
 
 def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
     """The part of a picture's way that training shares: decode and embed."""
-    spec = backbone(config.embed.backbone)
+    spec = backbone(config.embed.network)
     geometry = embedding_geometry(config)
     # In float32 and by the reference, whatever computes later: what is learned is learned once.
     compute = resolve_compute(config.embed.compute)
@@ -32,13 +32,28 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
         decode_stage(config.decode, geometry, SIDE if thumbnails else None),
         embed_stage(spec.name, FLOAT32.get(compute, compute), geometry),
     ]
-    keeps = (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,)
-    return Plan(tuple(stages), keeps)
+    keeps = [schema.EMBEDDING]
+    if thumbnails:
+        keeps.append(schema.THUMBNAIL)
+    if any(recipe.wants_pixels for recipe in config.annotators.values()):
+        keeps.append(schema.PIXELS)
+    return Plan(tuple(stages), tuple(keeps))
+
+
+def bundle_embedding_plan(bundle: Bundle, thumbnails: bool) -> Plan:
+    """Decode and embed as the bundle does it for pictures that it annotates."""
+    entry = bundle.manifest.backbone
+    side = SIDE if thumbnails else None
+    stages = (
+        decode_stage(bundle.manifest.limits, entry.geometry, side, entry.pixels),
+        embed_stage(entry.name, entry.compute, entry.geometry, bundle.graph_for(None)),
+    )
+    return Plan(stages, (schema.EMBEDDING, schema.THUMBNAIL) if thumbnails else (schema.EMBEDDING,))
 
 
 def embedding_geometry(config: FitConfig) -> Geometry:
     """The backbone's own geometry, or its size under the mode that the configuration names."""
-    own = backbone(config.embed.backbone).geometry
+    own = backbone(config.embed.network).geometry
     if config.embed.geometry == "backbone":
         return own
     return Geometry(mode=config.embed.geometry, size=own.size, resize_to=own.resize_to)
@@ -211,7 +226,8 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
     if method.gives_evidence:
         fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
-    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), method.reads, tuple(fields))
+    reads = method.reads_of(bundle.folder / "annotators" / name)
+    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), reads, tuple(fields))
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,25 @@
 """Recipe and annotator: the one contract that every method keeps, held by the contract tests."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
+from engine.index import IndexEntry
 from engine.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from engine.training.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,17 @@ class Annotator(ABC):
     """A fitted, immutable method. There is no unfitted annotator, so no 'not fitted' error."""
 
     kind: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]] = (schema.EMBEDDING,)
+    reads: tuple[str, ...] = (schema.EMBEDDING,)
     gives_evidence: ClassVar[bool] = False
     may_abstain: ClassVar[bool] = False
     vocabulary_digest: str
     notes: tuple[str, ...] = ()
     """What the user should know of the fit; empty once loaded."""
+
+    @property
+    def index_entry(self) -> IndexEntry | None:
+        """What the manifest says of the index it searches; None without one, and once loaded."""
+        return None
 
     @abstractmethod
     def score(self, batch: pa.Table) -> Verdict:
@@ -51,9 +62,49 @@ class Annotator(ABC):
         """Write everything into an existing, empty folder: JSON, safetensors, FAISS files."""
 
     @classmethod
+    def reads_of(cls, folder: Path) -> tuple[str, ...]:
+        """What the annotator that was saved into `folder` reads, without loading it."""
+        return cls.reads
+
+    @classmethod
     @abstractmethod
     def load(cls, folder: Path) -> "Annotator":
         """Read what `save` wrote; the loaded annotator scores to the bit as the saved one."""
+
+
+@runtime_checkable
+class Extensible(Protocol):
+    """An annotator that pictures can be added to and removed from without being fitted anew.
+
+    It stays as it is: what comes back is another, whose `index_entry` says what became of the
+    index; it scores as if its index had been built with the pictures that are in it now.
+    """
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the pictures that it transfers tags from, by row."""
+        ...
+
+    def added(
+        self,
+        ids: Sequence[str],
+        embeddings_MD: NDArray[np.float32],
+        labels_MV: sparse.csr_matrix,
+        entry: IndexEntry,
+    ) -> Annotator:
+        """The annotator with M more pictures, each with a tag, behind those it has.
+
+        Args:
+            entry: what the manifest says of the index as it is.
+
+        Raises:
+            ConfigError: the index would outgrow its memory budget.
+        """
+        ...
+
+    def without(self, rows_M: NDArray[np.int64], entry: IndexEntry) -> Annotator:
+        """The annotator without the pictures in some rows; at least one stays."""
+        ...
 
 
 class Recipe(BaseModel, ABC):
@@ -63,6 +114,16 @@ class Recipe(BaseModel, ABC):
 
     kind: str
 
+    @property
+    def by_gradient(self) -> bool:
+        """Whether `fit` is long and in epochs, and better run by the workers of a cluster."""
+        return False
+
+    @property
+    def wants_pixels(self) -> bool:
+        """Whether `fit` needs `corpus.pixels`."""
+        return False
+
     @abstractmethod
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
         """Learn from this rank's share of a corpus.
@@ -70,3 +131,13 @@ class Recipe(BaseModel, ABC):
         The same corpus and settings give the same annotator. Under a group each rank passes its
         own rows and every rank gets the same annotator.
         """
+
+    def resumable_fit(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> Annotator:
+        """`fit` that goes on from the last checkpoint, if the method makes any."""
+        return self.fit(corpus, vocabulary, group)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 SIDE = 96
 """Longer side in pixels."""
@@ -32,6 +32,21 @@ class Thumbnails:
         if self._path.exists():
             ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
             self._rows = {image_id: row for row, image_id in enumerate(ids)}
+
+    def __bool__(self) -> bool:
+        """Whether the bundle keeps any."""
+        return bool(self._rows)
+
+    def all(self) -> dict[str, bytes]:
+        """Every JPEG by image id; empty where the bundle keeps none."""
+        if not self._rows:
+            return {}
+        arrays = load_file(self._path)
+        data, offsets = arrays["data"], arrays["offsets"]
+        return {
+            image_id: data[offsets[row] : offsets[row + 1]].tobytes()
+            for image_id, row in self._rows.items()
+        }
 
     def get(self, image_id: str) -> bytes | None:
         """The JPEG of a training picture, or None where the bundle has none of it."""

@@ -10,7 +10,7 @@ class Torch:
     """The ranks of the default torch.distributed process group (gloo on CPU, nccl on GPU)."""
 
     def __init__(self, device: str = "cpu") -> None:
-        self._device = device
+        self.device = device
 
     @property
     def rank(self) -> int:
@@ -21,7 +21,7 @@ class Torch:
         return dist.get_world_size()
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        tensor = torch.tensor(values, device=self._device)
+        tensor = torch.tensor(values, device=self.device)
         dist.all_reduce(tensor)
         total: NDArray[np.float64] = tensor.cpu().numpy()
         return total

@@ -84,6 +84,14 @@ class Vocabulary:
             )
         return cls(tuple(tag for tag, _ in kept), tuple(count for _, count in kept))
 
+    def including(self, tags: Iterable[str]) -> "Vocabulary":
+        """This vocabulary with more tags at its end, as seen 0 times; those it has stay in place.
+
+        An annotator that knows tags by their word vectors can name these as well.
+        """
+        more = [tag for tag in normalise_tags(tags) if tag not in self.index]
+        return Vocabulary(self.tags + tuple(more), self.counts + (0,) * len(more))
+
     def encode(self, tag_lists: Sequence[Sequence[str]]) -> sparse.csr_matrix:
         """Binary float32 matrix [N, V] of the tags; those not in the vocabulary are left out."""
         rows: list[int] = []

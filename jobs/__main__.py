@@ -27,6 +27,11 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(help="Draws a sample corpus, or splits a corpus.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
+index_app = typer.Typer(
+    help="Adds pictures to a bundle or removes them, without fitting it again.",
+    no_args_is_help=True,
+)
+app.add_typer(index_app, name="index")
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and the result.")]
 TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number, or 'auto'.")]
@@ -76,16 +81,65 @@ def fit(
         list[str] | None, typer.Option("--set", help="One setting, such as seed=1; repeatable.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+    max_index_memory: Annotated[
+        str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn a bundle from a tagged corpus."""
-    from engine.config import load_config
+    from engine.config import limit_index_memory, load_config
     from jobs.fit import fit as run_fit
     from jobs.runner import RunSettings
 
+    chosen = load_config(config, set_ or ())
+    if max_index_memory is not None:
+        chosen = limit_index_memory(chosen, max_index_memory)
     settings = RunSettings(workers=workers)
-    run_fit(corpus, out, load_config(config, set_ or ()), Console(quiet), overwrite, settings)
+    run_fit(corpus, out, chosen, Console(quiet), overwrite, settings)
+
+
+BundleFolder = Annotated[Path, typer.Option(help="A bundle's folder.")]
+ChangedOut = Annotated[Path | None, typer.Option(help="Where the changed bundle goes.")]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Put it in the place of the bundle, in one step.")
+]
+
+
+@index_app.command("add")
+def index_add(
+    bundle: BundleFolder,
+    corpus: Annotated[str, typer.Option(help="Tagged pictures: a folder, Parquet or tars.")],
+    out: ChangedOut = None,
+    in_place: InPlace = False,
+    max_failed: Annotated[
+        float, typer.Option(min=0, max=1, help="Fail above this share of broken pictures.")
+    ] = 0.5,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add tagged pictures to those that tags are transferred from."""
+    from jobs.extend import add
+    from jobs.runner import RunSettings
+
+    settings = RunSettings(workers=workers)
+    result = add(bundle, corpus, out, in_place, Console(quiet), max_failed, settings)
+    typer.echo(json.dumps(asdict(result)))
+
+
+@index_app.command("remove")
+def index_remove(
+    bundle: BundleFolder,
+    ids: Annotated[Path, typer.Option(help="A file with the pictures' ids, one a line.")],
+    out: ChangedOut = None,
+    in_place: InPlace = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove pictures from those that tags are transferred from."""
+    from jobs.extend import remove
+
+    result = remove(bundle, ids, out, in_place, Console(quiet))
+    typer.echo(json.dumps(asdict(result)))
 
 
 @app.command()
@@ -286,8 +340,8 @@ def serve(
         list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
     ] = None,
     proxy: Annotated[
-        Literal["auto", "python", "haproxy", "none"],
-        typer.Option(help="Who listens; 'none': the one replica itself, without a swap."),
+        Literal["auto", "python", "haproxy"],
+        typer.Option(help="Who listens; 'auto': HAProxy, where it can be had."),
     ] = "auto",
     quiet: Quiet = False,
 ) -> None:

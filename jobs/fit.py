@@ -17,17 +17,19 @@ from engine.corpus import Corpus, rows_of
 from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
-from engine.group import Solo
 from engine.plan import embedding_plan
+from engine.stage import Plan
 from engine.thumbnails import MOST
 from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
+from jobs.index import IndexingGroup
+from jobs.pixels import PixelSpool
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
-from jobs.sink import finished_parts
+from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
 from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_beside
@@ -54,8 +56,12 @@ def fit(
         TagloomError: the corpus, the configuration or the target is not as it must be; nothing
             is left behind then.
     """
+    # Here, not above: Ray Train and torch take seconds that what imports this need not pay.
+    from jobs.train import TrainedFit, check_training
+
     check_target(out, overwrite)
     with ray_session(), scratch_beside(out) as work:
+        check_training(config)
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
         pictures = sample_pictures(embedded.inventory, config)
@@ -63,7 +69,9 @@ def fit(
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
         with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
-            fit_bundle(draft, material, config, Solo(), begin)
+            group = IndexingGroup(embedded.paths(), Path(work))
+            run_fit = TrainedFit(Path(work), config.training, console.say)
+            fit_bundle(draft, material, config, group, begin, run_fit)
     bundle = load_bundle(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")
@@ -96,9 +104,11 @@ class Embedded:
     inventory: Inventory
     errors: dict[str, int]
 
+    def paths(self) -> list[str]:
+        return [self.store.path(part_name(chunk.name)) for chunk in self.inventory.chunks]
+
     def parts(self) -> Iterator[pa.Table]:
-        for chunk in self.inventory.chunks:
-            yield pq.read_table(self.store.path(f"part-{chunk.name}.parquet"))
+        return (pq.read_table(path) for path in self.paths())
 
 
 def embed_corpus(
@@ -131,8 +141,26 @@ def embed_inventory(
         CorpusError: too many of its pictures cannot be used.
     """
     plan = embedding_plan(config, thumbnails)
+    limits = (config.decode.max_bytes, config.max_failed)
+    return embed_pictures(corpus, inventory, plan, store, console, settings, *limits)
+
+
+def embed_pictures(
+    corpus: str,
+    inventory: Inventory,
+    plan: Plan,
+    store: Store,
+    console: Console,
+    settings: RunSettings,
+    limit: int,
+    max_failed: float,
+) -> Embedded:
+    """Run what is listed of a corpus through `plan`, but for the chunks whose parts are there.
+
+    Raises:
+        CorpusError: more than the share `max_failed` of its pictures cannot be used.
+    """
     errors: Counter[str] = Counter()
-    limit = config.decode.max_bytes
     done = {receipt.chunk: receipt for receipt in finished_parts(store)}
     with console.progress("embedding", inventory.rows) as advance:
         receipts = run_plan(plan, inventory, frozenset(done), store, settings, limit)
@@ -140,11 +168,11 @@ def embed_inventory(
             advance(receipt.rows)
             errors.update(receipt.errors)
     failed = sum(errors.values())
-    if failed > config.max_failed * inventory.rows:
+    if failed > max_failed * inventory.rows:
         raise CorpusError(
             f"{corpus}: {failed:,} of {inventory.rows:,} pictures cannot be used "
-            f"({_listed(errors)}), more than max_failed = {config.max_failed} allows; mend the "
-            "pictures, or allow it with --set max_failed=1"
+            f"({_listed(errors)}), more than max_failed = {max_failed} allows; mend the "
+            "pictures, or allow it with --set max_failed=1 ('index add': --max-failed 1)"
         )
     return Embedded(store, inventory, dict(errors))
 
@@ -160,6 +188,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     social: list[tuple[str, ...]] = []
     embeddings = EmbeddingFile(embedded.store.path("embeddings.float32"))
     thumbnails: dict[str, bytes] = {}
+    spool = PixelSpool(embedded.store, embedded.inventory.rows)
     untagged = 0
     for part in embedded.parts():
         healthy = part.filter(part.column(schema.ERROR).is_null())
@@ -172,10 +201,12 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         social.extend(social_lists(healthy))
         if healthy.num_rows:
             embeddings.append(schema.float_tensor(healthy, schema.EMBEDDING))
+            spool.add(healthy)
         if schema.THUMBNAIL in healthy.column_names:
             jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
             thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
     vocabulary = Vocabulary.learn(tags, config.vocabulary.min_count, config.vocabulary.max_tags)
+    vocabulary = vocabulary.including(config.vocabulary.more_tags)
     labels_NV = vocabulary.encode(tags)
     kept = np.flatnonzero(np.diff(labels_NV.indptr))
     notes = []
@@ -183,7 +214,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         notes.append(f"pictures that could not be used: {_listed(embedded.errors)}")
     if untagged:
         notes.append(f"{untagged:,} pictures without tags were passed over")
-    levels = backbone(config.embed.backbone).levels
+    levels = backbone(config.embed.network).levels
     tagged_ids = tuple(ids[row] for row in kept)
     learned = Corpus(
         tagged_ids,
@@ -192,6 +223,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         levels,
         tuple(social[row] for row in kept) if any(social) else None,
         PartSpread(embedded.store, embedded.inventory),
+        spool.pixels(kept, config.embed.backbone),
     )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
 

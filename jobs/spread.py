@@ -73,7 +73,9 @@ class PartSpread:
         Raises:
             TagloomError: `measure` raised it in a worker.
         """
-        places_N = pc.index_in(pa.array(corpus.ids), value_set=self._ids).to_numpy()
+        found = pc.index_in(pa.array(corpus.ids), value_set=self._ids)
+        assert not found.null_count, "the corpus has pictures that no part has"
+        places_N = found.to_numpy().astype(np.int64)
         order_N = np.argsort(places_N)
         starts = np.cumsum([0, *(chunk.rows for chunk in self.inventory.chunks)])
         task = _Task(
@@ -83,6 +85,10 @@ class PartSpread:
             places_N[order_N],
             corpus.labels_NV[order_N],
             measure,
+        )
+        first_1D = task.embeddings(int(np.searchsorted(starts, places_N.min(), "right")) - 1, 0, 1)
+        assert np.array_equal(first_1D[0], corpus.embeddings_ND[order_N[0]], equal_nan=True), (
+            "the corpus has other embeddings than its parts; give it `spread=None`"
         )
         held = ray.put(task)
         shares = [{"first": first, "last": last} for first, last in task.shares()]
@@ -137,6 +143,13 @@ class _Task:
                 yield first, number
                 first, taken = number, end
 
+    def embeddings(self, part: int, begin: int, end: int) -> NDArray[np.float32]:
+        """Those of the pictures `places_N[begin:end]`, all of which lie in one part."""
+        with self.store.open(self.files[part]) as file:
+            rows = pq.read_table(file, columns=[schema.EMBEDDING])
+        wanted = self.places_N[begin:end] - self.starts[part]
+        return schema.float_tensor(rows.take(wanted), schema.EMBEDDING)
+
     def blocks(self, first: int, last: int) -> Iterator[tuple[NDArray[np.float32], slice]]:
         """Embeddings [B, D] of the pictures in those parts, and where they are in `places_N`."""
         begin = end = int(np.searchsorted(self.places_N, self.starts[first]))
@@ -144,10 +157,7 @@ class _Task:
         for part in range(first, last):
             upto = int(np.searchsorted(self.places_N, self.starts[part + 1]))
             if upto > end:
-                with self.store.open(self.files[part]) as file:
-                    rows = pq.read_table(file, columns=[schema.EMBEDDING])
-                wanted = self.places_N[end:upto] - self.starts[part]
-                held.append(schema.float_tensor(rows.take(wanted), schema.EMBEDDING))
+                held.append(self.embeddings(part, end, upto))
                 end = upto
             if end - begin >= BLOCK or (part == last - 1 and end > begin):
                 yield np.concatenate(held), slice(begin, end)

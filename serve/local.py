@@ -36,29 +36,26 @@ def run(
 
     Args:
         proxy: who takes the port. 'python': Ray Serve's own proxy. 'haproxy': HAProxy, which costs
-            a request less. 'none': the one replica itself, a hop less, and no other replica beside
-            it, so no autoscaling and no swap. 'auto': 'haproxy' where it can be had.
+            a request less. 'auto': 'haproxy' where it can be had.
 
     Raises:
         TagloomError: the settings or the bundle cannot be used.
     """
     _check_host(settings, host)
-    chosen = choose_proxy(proxy, settings, host, port, os.environ)
+    chosen = choose_proxy(proxy, host, os.environ)
     open_bundle(settings)
     if port == 0:
         (port,) = free_ports(1)
     heard: list[int] = []
 
-    with _scratch() as scratch, _ray(settings, proxy_environment(chosen, settings, port, scratch)):
+    with _scratch() as scratch, _ray(settings, proxy_environment(chosen, settings, scratch)):
         copies = None if os.environ.get("RAY_ADDRESS") else scratch / "bundles"
         # After Ray, which sets handlers of its own.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: heard.append(number))
         ray_serve.start(
             proxy_location=ProxyLocation.HeadOnly,
-            http_options=HTTPOptions(
-                host=host, port=free_ports(1)[0] if chosen == "none" else port
-            ),
+            http_options=HTTPOptions(host=host, port=port),
         )
         try:
             handle = _deploy(settings, copies)
@@ -68,10 +65,7 @@ def run(
                 time.sleep(0.2)
                 if signal.SIGHUP in heard:
                     heard.remove(signal.SIGHUP)
-                    if chosen == "none":
-                        say("with --proxy none a bundle cannot be swapped; stop and start again")
-                    else:
-                        _deploy_again(settings, copies, say)
+                    _deploy_again(settings, copies, say)
             say("stopping: no new requests; those in flight are being answered")
             _drain(handle, settings.drain_timeout)
         finally:

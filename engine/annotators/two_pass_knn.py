@@ -19,6 +19,7 @@ from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.metric_learning import MarginLearner, MarginSettings
 from engine.numerics.semantic import SemanticNeighbours
+from engine.placement import Placement
 from engine.recipe import Annotator, Verdict
 from engine.vocab import Vocabulary
 
@@ -112,7 +113,7 @@ class TwoPassRecipe(SpaceRecipe):
             return exemplars, None, ()
         kernel = "chi2" if self.space == "kcca" else "linear"
         space = self.model_copy(update={"kernel": kernel}).learn_space(corpus, vocabulary, group)
-        vectors_NL = space.corpus(corpus, "image")
+        vectors_NL = Placement.of(space, "image").corpus(corpus)
         width = (vectors_NL.shape[1],)
         exemplars = Exemplars.gather(corpus, vectors_NL, width, "correlation", group)
         return exemplars, space.images, space.notes

@@ -11,10 +11,11 @@ from engine.embed.compute import (
     this_machine,
 )
 from engine.embed.graphs import graph_name
-from engine.embed.zoo import BACKBONES, Backbone, backbone, class_head
+from engine.embed.zoo import BACKBONES, FLIP, Backbone, backbone, class_head
 
 __all__ = [
     "BACKBONES",
+    "FLIP",
     "FLOAT32",
     "Backbone",
     "Compute",

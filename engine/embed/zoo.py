@@ -1,4 +1,9 @@
-"""Backbones by name: what they give, and their preprocessing. Networks are built when asked for."""
+"""Backbones by name: what they give, and their preprocessing. Networks are built when asked for.
+
+A name may also be several, as in 'efficientnet-lite2+efficientnet-lite0', whose levels then lie
+side by side; '~flip' at its end means the mean of the embeddings of a picture and its mirror image.
+Such a name says all that an embedding depends on, so a bundle, a graph and a server need no more.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,6 +28,9 @@ class Backbone:
             first, then the pooled stages from shallow to deep, where the backbone gives these.
         geometry: how a picture becomes the square that the network takes.
         mean, std: per RGB channel, in units of 0..255: the input is (x - mean) / std.
+        members: names of the backbones side by side, all of which see the square of the first;
+            empty for a single one.
+        flip: whether the embedding is the mean of the picture's and its mirror image's.
     """
 
     name: str
@@ -30,6 +38,8 @@ class Backbone:
     geometry: Geometry
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    members: tuple[str, ...] = ()
+    flip: bool = False
 
     @property
     def width(self) -> int:
@@ -37,11 +47,14 @@ class Backbone:
         return sum(self.levels)
 
     def weights_sha256(self) -> str:
-        """Digest of the weights' file, or of the seeded weights.
+        """Digest of the weights' file, or of the seeded weights, or of all that are combined.
 
         Raises:
             BackboneError: the file cannot be had.
         """
+        if self.members:
+            parts = [BACKBONES[name].weights_sha256() for name in self.members]
+            return hashlib.sha256(f"{'+'.join(parts)}{FLIP * self.flip}".encode()).hexdigest()
         # Here, not above: torch takes seconds that a worker with an exported graph need not pay.
         from engine.embed.networks import SOURCES
 
@@ -61,18 +74,38 @@ class Backbone:
         """
         from engine.embed.networks import filled_network
 
+        if self.members:
+            from engine.embed.combined import combined_network
+
+            return combined_network([BACKBONES[name] for name in self.members], self.flip)
         return filled_network(self.name)
 
 
+FLIP = "~flip"
+"""Ends the name of a backbone whose embeddings are means over a picture and its mirror image."""
+
+
 def backbone(name: str) -> Backbone:
-    """Look a backbone up.
+    """Look a backbone up, or combine several.
 
     Raises:
-        BackboneError: there is none of that name.
+        BackboneError: there is none of that name, or one is named twice.
     """
-    if name not in BACKBONES:
-        raise BackboneError(f"there is no backbone '{name}'; choose one of {', '.join(BACKBONES)}")
-    return BACKBONES[name]
+    if name in BACKBONES:
+        return BACKBONES[name]
+    members = tuple(name.removesuffix(FLIP).split("+"))
+    for member in members:
+        if member not in BACKBONES:
+            raise BackboneError(
+                f"there is no backbone '{member}'; choose one of {', '.join(BACKBONES)}"
+            )
+        if members.count(member) > 1:
+            raise BackboneError(f"backbone '{member}' is named twice in '{name}'; name it once")
+    first = BACKBONES[members[0]]
+    levels = tuple(width for member in members for width in BACKBONES[member].levels)
+    return Backbone(
+        name, levels, first.geometry, first.mean, first.std, members, name.endswith(FLIP)
+    )
 
 
 def class_head(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

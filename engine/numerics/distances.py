@@ -107,6 +107,10 @@ def _chi2(
     query_BD: NDArray[np.float32], stored_ND: NDArray[np.float32], out_BN: NDArray[np.float32]
 ) -> None:
     # ½(x - y)²/(x + y) = ½(x + y) - 2xy/(x + y): one division and one product a feature.
+    positive = stored_ND.shape[1] // 2
+    if not any((part[:, positive:] > ABSENT).any() for part in (query_BD, stored_ND)):
+        # Behind a ReLU there are no negative parts to compare.
+        query_BD, stored_ND = query_BD[:, :positive], stored_ND[:, :positive]
     sums_N = stored_ND.sum(axis=1, dtype=np.float64)
     sums_B = query_BD.sum(axis=1, dtype=np.float64)
     share = np.empty((ROWS, stored_ND.shape[1]), dtype=np.float32)

@@ -12,6 +12,23 @@ from scipy import sparse
 
 
 @dataclass(frozen=True)
+class Carried:
+    """The tags of shortlisted pictures, grouped by query and tag: P entries in B·V groups.
+
+    Attributes:
+        similarities_P: of the picture that carries the tag, best first in each group.
+        places_P: where that picture stands in the flattened [B, M] shortlist.
+        begins: of the groups, and the end of the last: [B·V + 1].
+        is_voter_P: whether it is among its tag's K nearest carriers.
+    """
+
+    similarities_P: NDArray[np.float32]
+    places_P: NDArray[np.int32]
+    begins: NDArray[np.int32]
+    is_voter_P: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Candidates:
     """M training pictures for each of B queries; -inf similarity where it is no candidate.
 
@@ -19,11 +36,13 @@ class Candidates:
         rows_BM: training rows; None where column m is row m.
         similarities_BM: correlation with the query, -inf for one that is no candidate.
         bar_BV: similarity of each tag's K-th nearest carrier; -inf where there are fewer.
+        carried: what votes are counted from in a shortlist; None where column m is row m.
     """
 
     rows_BM: NDArray[np.int64] | None
     similarities_BM: NDArray[np.float32]
     bar_BV: NDArray[np.float32]
+    carried: Carried | None = None
 
     def nearest(self, most: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The most similar candidates: rows [B, m] and similarities [B, m], best first."""
@@ -87,21 +106,33 @@ class SemanticNeighbours:
 
     def among(self, similarities_BM: NDArray[np.float32], rows_BM: NDArray[np.int64]) -> Candidates:
         """Candidate sets from a shortlist, best first; row -1 is a place left empty."""
-        batch, width = rows_BM.shape
-        tags_BP, places_BP, lengths = self._carried(rows_BM)
-        keys = np.repeat(np.arange(batch), lengths) * self.labels_NV.shape[1] + tags_BP
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(keys) else order
-        rank = np.arange(len(keys)) - np.repeat(first, np.diff(np.r_[first, len(keys)]))
-        chosen = places_BP[order[rank < self.neighbours]]
-        kept = np.full(batch * width, -np.inf, dtype=np.float32)
+        batch, tags = len(rows_BM), self.labels_NV.shape[1]
+        flat = rows_BM.ravel()
+        places_R = np.flatnonzero(flat >= 0).astype(np.int32)
+        labels_RV = self.labels_NV[flat[places_R]]
+        places_P = np.repeat(places_R, np.diff(labels_RV.indptr))
+        groups_P = places_P // max(rows_BM.shape[1], 1) * tags + labels_RV.indices
+        # A counting sort, in linear time, that keeps the order within a group: best first.
+        entries = sparse.coo_matrix(
+            (similarities_BM.ravel()[places_P], (groups_P, places_P)),
+            shape=(batch * tags, max(flat.size, 1)),
+        )
+        entries.has_canonical_format = True
+        grouped = entries.tocsr()
+        begins = grouped.indptr
+        bar = np.full(batch * tags, -np.inf, dtype=np.float32)
+        full = np.flatnonzero(np.diff(begins) >= self.neighbours)
+        bar[full] = grouped.data[begins[full] + self.neighbours - 1]
+        is_voter_P = grouped.data >= np.repeat(bar, np.diff(begins))
+        chosen = grouped.indices[is_voter_P]
+        kept = np.full(flat.size, -np.inf, dtype=np.float32)
         kept[chosen] = similarities_BM.ravel()[chosen]
-        bar = np.full(batch * self.labels_NV.shape[1], -np.inf, dtype=np.float32)
-        last = order[rank == self.neighbours - 1]
-        bar[keys[last]] = similarities_BM.ravel()[places_BP[last]]
-        bar_BV = bar.reshape(batch, self.labels_NV.shape[1])
-        return Candidates(rows_BM, kept.reshape(batch, width), bar_BV)
+        return Candidates(
+            rows_BM,
+            kept.reshape(rows_BM.shape),
+            bar.reshape(batch, tags),
+            Carried(grouped.data, grouped.indices, begins, is_voter_P),
+        )
 
     def votes(
         self, candidates: Candidates, temperature: float, pooled: bool
@@ -114,17 +145,10 @@ class SemanticNeighbours:
             pooled: all the candidates that carry a tag vote for it; otherwise only its own K
                 nearest do.
         """
-        weights_BM = np.exp((candidates.similarities_BM - 1) / np.float32(temperature))
         batch, tags = candidates.bar_BV.shape
-        if candidates.rows_BM is not None:
-            tags_BP, places_BP, lengths = self._carried(candidates.rows_BM)
-            keys = np.repeat(np.arange(batch), lengths) * tags + tags_BP
-            weights = weights_BM.ravel()[places_BP]
-            if not pooled:
-                passed = candidates.similarities_BM.ravel()[places_BP]
-                weights = np.where(passed >= candidates.bar_BV.ravel()[keys], weights, 0)
-            sums = np.bincount(keys, weights, minlength=batch * tags)
-            return sums.reshape(batch, tags).astype(np.float32)
+        if candidates.carried is not None:
+            return _grouped_votes(candidates, candidates.carried, temperature, pooled)
+        weights_BM = np.exp((candidates.similarities_BM - 1) / np.float32(temperature))
         if pooled:
             all_votes: NDArray[np.float32] = (self.labels_NV.T @ weights_BM.T).T
             return np.ascontiguousarray(all_votes, dtype=np.float32)
@@ -136,18 +160,21 @@ class SemanticNeighbours:
         votes_BV[:, self._carried_V] = np.add.reduceat(weights_BC, self._begins, axis=1)
         return votes_BV
 
-    def _carried(
-        self, rows_BM: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """The tags of all the shortlisted pictures, one after the other.
 
-        Returns the tag and the flat place in [B, M] of each, and how many each query has.
-        """
-        flat = rows_BM.ravel()
-        indptr = self.labels_NV.indptr.astype(np.int64)
-        starts = indptr[flat]
-        sizes = np.where(flat < 0, 0, indptr[flat + 1] - starts)
-        places = np.repeat(np.arange(len(flat)), sizes)
-        within = np.arange(len(places)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        tags = self.labels_NV.indices[np.repeat(starts, sizes) + within].astype(np.int64)
-        return tags, places, sizes.reshape(rows_BM.shape).sum(axis=1)
+def _grouped_votes(
+    candidates: Candidates, carried: Carried, temperature: float, pooled: bool
+) -> NDArray[np.float32]:
+    """Votes [B, V] from a shortlist whose entries are grouped by query and tag."""
+    if pooled:
+        votes_P = np.isfinite(candidates.similarities_BM.ravel()[carried.places_P])
+    else:
+        votes_P = carried.is_voter_P
+    # Of each group's entries those before it in the list of voters: where its voters begin.
+    counted = np.concatenate([[0], np.cumsum(votes_P)])
+    begins = counted[carried.begins]
+    weights = np.exp((carried.similarities_P[votes_P] - 1) / np.float32(temperature))
+    votes = np.zeros(candidates.bar_BV.size, dtype=np.float32)
+    filled = np.flatnonzero(np.diff(begins))
+    if len(filled):
+        votes[filled] = np.add.reduceat(weights, begins[filled])
+    return votes.reshape(candidates.bar_BV.shape)

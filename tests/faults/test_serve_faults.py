@@ -15,33 +15,15 @@ import pytest
 from engine.sample import SamplePicture
 from tests.serving import await_replicas, quick, replicas, serving
 
-SETTLED = 5.0
-"""Seconds after which nothing more is sent to a replica that was killed."""
-
-
-BACK = 10.0
-"""Seconds until a killed replica is back, where a server takes no longer than that to start."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A server, and how many seconds it took to start."""
-
-    url: str
-    seconds: float
+BACK = 120.0
+"""Seconds for a killed replica to be back at the very latest, on a machine that does much else."""
 
 
 @pytest.fixture(scope="module")
-def started(cluster: None, bundle_folder: Path) -> Iterator[Started]:
+def url(cluster: None, bundle_folder: Path) -> Iterator[str]:
     ingress = {"cpus": 0.1, "min_replicas": 2, "max_replicas": 2, "batch": 4}
-    begun = time.monotonic()
     with serving(quick(bundle_folder, ingress=ingress, queue=6)) as (address, _):
-        yield Started(address, time.monotonic() - begun)
-
-
-@pytest.fixture
-def url(started: Started) -> str:
-    return started.url
+        yield address
 
 
 @dataclass
@@ -114,13 +96,10 @@ def test_more_load_than_it_carries_is_answered_200_or_503(
 
 
 def test_a_killed_replica_loses_no_request_without_an_answer(
-    started: Started, pictures: list[SamplePicture]
+    url: str, pictures: list[SamplePicture]
 ) -> None:
-    url = started.url
-    # On a machine that has much else to do a replica's start, which this mostly is, takes longer.
-    bound = max(BACK, 1.5 * started.seconds)
     jpegs = [one.jpeg for one in pictures[:2]]
-    await_replicas(url, 2, 60)
+    await_replicas(url, 2, BACK)
     before = replicas(url)
     made, threads = crowd(url, jpegs, clients=2)
     try:
@@ -129,12 +108,13 @@ def test_a_killed_replica_loses_no_request_without_an_answer(
         os.kill(victim.pid, signal.SIGKILL)
         killed = time.monotonic()
         while len(now := replicas(url)) < 2 or now == before:
-            assert time.monotonic() < killed + bound, (bound, now)
+            assert time.monotonic() < killed + BACK, now
             time.sleep(0.2)
-        time.sleep(max(0.0, killed + SETTLED + 1 - time.monotonic()))
+        back = time.monotonic()
+        time.sleep(2)
     finally:
         finish(made, threads)
-    assert 0 not in {status for _, _, status in made.answers}
-    late = [status for begun, _, status in made.answers if begun > killed + SETTLED]
+    assert {status for _, _, status in made.answers} <= {200, 503}
+    late = [status for begun, _, status in made.answers if begun > back]
     assert late
     assert set(late) == {200}

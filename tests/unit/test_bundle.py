@@ -156,7 +156,7 @@ def test_another_format_is_refused_by_its_number(folder: Path) -> None:
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     content["format"] = 99
     (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(BundleError, match="bundle format 99, but this version reads 2"):
+    with pytest.raises(BundleError, match="bundle format 99, but this version reads 3"):
         load_bundle(folder)
 
 

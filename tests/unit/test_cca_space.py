@@ -178,7 +178,7 @@ def test_landmarks_owe_nothing_to_the_order_of_the_corpus(kind: str) -> None:
     recipe = REGISTRY[kind].recipe.model_validate(settings)
     straight = recipe.fit(corpus, vocabulary, Solo())
     shuffled = recipe.fit(corpus.subset(order), vocabulary, Solo())
-    one, other = straight.project.image_map, shuffled.project.image_map  # type: ignore[attr-defined]
+    one, other = straight.placement.images.image_map, shuffled.placement.images.image_map  # type: ignore[attr-defined]
     np.testing.assert_array_equal(one.landmarks_MD, other.landmarks_MD)
     assert one.landmarks_MD.shape == (12, SPREAD)
     np.testing.assert_allclose(

@@ -34,6 +34,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "2pknn": {},
     "kcca-2pknn": {"tag_vectors": "binary", "space": "cca"},
     "ml-knn": {},
+    "cnn-r": {"tag_vectors": "binary"},
+    "asl-head": {"dropout": 0.0},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 

@@ -137,6 +137,12 @@ def test_an_error_of_a_worker_reaches_the_user_as_it_is(
         corpus.add_up(refuse)
 
 
+def test_other_embeddings_than_those_of_the_parts_are_noticed(corpus: Corpus) -> None:
+    changed = replace(corpus, embeddings_ND=corpus.embeddings_ND + 1)
+    with pytest.raises(AssertionError, match="other embeddings than its parts"):
+        changed.add_up(views())
+
+
 def test_cca_knn_fits_the_same_from_parts_and_from_memory(cluster: None, corpus: Corpus) -> None:
     recipe = CcaKnnRecipe(tag_vectors="binary")
     vocabulary = Vocabulary.learn([TAGS])

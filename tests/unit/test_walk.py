@@ -91,7 +91,7 @@ def test_the_annotator_gives_the_tags_of_the_walk(
     training, held_out = halves
     recipe = CcaRecipe.model_validate({"tag_vectors": "binary", "match": match})
     fitted = recipe.fit(training, material.vocabulary, Solo())
-    queries_BL = fitted.project.in_float64(held_out.embeddings_ND)
+    queries_BL = fitted.placement.query_in_float64(held_out.embeddings_ND)
     similarities_BN = queries_BL @ fitted.index.vectors().T.astype(np.float64)
     scores_BV = score_corpus(fitted, held_out)
     labels_NV = training.labels_NV.toarray() > 0

@@ -1,4 +1,4 @@
-"""The one gradient loop: L-BFGS on a loss that is summed over blocks and over the group."""
+"""L-BFGS on all the pictures at once: a loss summed over blocks and over the group."""
 
 from collections.abc import Callable, Iterable, Sequence
 
