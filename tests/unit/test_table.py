@@ -14,10 +14,11 @@ from engine.annotators.linear import LinearRecipe
 from engine.annotators.mbrm import MbrmRecipe
 from engine.annotators.prior import PriorRecipe
 from engine.annotators.social import SocialRecipe
+from engine.bundle import load_bundle, new_bundle
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus
 from engine.errors import ConfigError, CorpusError
-from engine.fitting import Material, score_corpus
+from engine.fitting import Material, fit_bundle, score_corpus
 from engine.group import Solo
 from engine.numerics.metric_registry import METRICS, Answers
 from engine.table.config import TableConfig, load_table
@@ -266,6 +267,26 @@ def test_several_annotators_are_blended_and_one_is_not(material: Material) -> No
     silent = Pictures(pictures.ids, pictures.embeddings_ND, pictures.tags, pictures.levels)
     quiet, _ = silent.corpus(rows[200:], VocabularyConfig())
     np.testing.assert_array_equal(fitted_scores(social, training, vocabulary, quiet, Solo()), 0)
+
+
+def test_a_blend_is_that_of_a_bundle(
+    material: Material, quick_config: FitConfig, tmp_path: Path
+) -> None:
+    pictures = Pictures.of(material.corpus, material.vocabulary)
+    rows = np.arange(len(pictures))
+    training, vocabulary = pictures.corpus(rows[:200], VocabularyConfig())
+    asked, _ = pictures.corpus(rows[200:], VocabularyConfig())
+    annotators = {"a": MbrmRecipe(), "b": LinearRecipe(iterations=5)}
+    config = quick_config.model_copy(update={"annotators": annotators, "seed": 3})
+    with new_bundle(tmp_path / "bundle", overwrite=False) as draft:
+        learned = Material(training, vocabulary, {})
+        fit_bundle(draft, learned, config, Solo(), lambda _: None)
+    bundle = load_bundle(tmp_path / "bundle")
+    by_bundle = bundle.fusion(
+        {name: score_corpus(bundle.annotator(name), asked) for name in annotators}
+    )
+    found = fitted_scores(config, training, vocabulary, asked, Solo())
+    np.testing.assert_array_equal(found, by_bundle)
 
 
 def test_pictures_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
