@@ -47,7 +47,8 @@ class CnnRRecipe(Recipe):
             variance: the L2 loss then counts rare differences of meaning more. 'no' is the paper's
             way. The mean word vector of the corpus is taken off in either.
         prior: what a tag's log frequency adds to its cosine. 0 is the paper's way, and better where
-            every word counts the same; more is better where every picture does.
+            every word counts the same, or where tags that were never seen are to be named; more is
+            better where every picture counts the same.
         shrinkage: of the whitening of the embedding, for 'head'.
         old_layers: factor of the learning rate of the layers that were there before, for 'all';
             the paper gives the new layer the larger rate.
@@ -210,10 +211,10 @@ def _scales(corpus: Corpus, group: Group) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _log_frequency(corpus: Corpus, group: Group) -> NDArray[np.float32]:
-    """Of each tag, float32 [V]; a tag of no picture is taken to be as frequent as the median."""
+    """Of each tag, float32 [V]; a tag of no picture is taken to be as frequent as the mean."""
     carriers_V = group.sum(np.asarray(corpus.labels_NV.sum(axis=0), dtype=np.float64).ravel())
     count = float(group.sum(np.array([float(len(corpus))]))[0])
-    carriers_V[carriers_V == 0] = np.median(carriers_V[carriers_V > 0])
+    carriers_V[carriers_V == 0] = carriers_V[carriers_V > 0].mean()
     logs_V: NDArray[np.float32] = np.log(carriers_V / count).astype(np.float32)
     return logs_V
 

@@ -129,7 +129,7 @@ def test_the_prior_lifts_frequent_tags(tmp_path: Path) -> None:
     vocabulary = Vocabulary(WORDS[:3], (15, 5, 0))
     plain = CnnRRecipe(tag_vectors=source, prior=0).fit(corpus, vocabulary, Solo())
     lifted = CnnRRecipe(tag_vectors=source, prior=0.5).fit(corpus, vocabulary, Solo())
-    # Seen in 15 and 5 of 20, and never: as often as the median of these.
+    # Seen in 15 and 5 of 20, and never: as often as these on average.
     np.testing.assert_allclose(lifted.offsets_V, 0.5 * np.log([0.75, 0.25, 0.5]), rtol=1e-6)
     np.testing.assert_array_equal(plain.offsets_V, 0)
 

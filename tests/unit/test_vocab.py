@@ -110,3 +110,13 @@ def test_a_foreign_digest_is_refused() -> None:
     check_digest("x", "0123", "0123")
     with pytest.raises(BundleError, match="annotator 'x' was fitted on vocabulary 0123"):
         check_digest("annotator 'x'", "0123", "4567")
+
+
+def test_more_tags_join_at_the_end_as_never_seen() -> None:
+    learned = Vocabulary.learn([["sea", "sky"], ["sea"]])
+    more = learned.including([" Zebra ", "sky", "ape", "zebra"])
+    assert more.tags == ("sea", "sky", "zebra", "ape")
+    assert more.counts == (2, 1, 0, 0)
+    assert more.digest != learned.digest
+    assert learned.including(["sky"]) == learned
+    assert more.encode([["ape", "sea"]]).toarray().tolist() == [[1, 0, 0, 1]]
