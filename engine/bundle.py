@@ -248,12 +248,13 @@ def new_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def seal_bundle(draft: Path, manifest: Manifest) -> None:
-    """Write the manifest with the sha256 of every file in the draft."""
+def seal_bundle(draft: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest with the sha256 of every file in the draft; it comes back with them."""
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     digests = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
     sealed = manifest.model_copy(update={"files": digests})
     (draft / MANIFEST).write_text(_text(sealed), encoding="utf-8", newline="\n")
+    return sealed
 
 
 def _text(manifest: Manifest) -> str:

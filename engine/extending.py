@@ -162,8 +162,7 @@ def _rewrite(
             "files": {},
         }
     )
-    seal_bundle(draft, manifest)
-    return manifest
+    return seal_bundle(draft, manifest)
 
 
 def _named(ids: Sequence[str]) -> str:

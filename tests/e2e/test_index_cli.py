@@ -38,7 +38,7 @@ def more(tmp_path: Path) -> Path:
 @pytest.fixture
 def listed(tmp_path: Path) -> Callable[..., Path]:
     def write(*ids: str) -> Path:
-        path = tmp_path / "ids.txt"
+        path = tmp_path / f"{ids[0]}.txt"
         path.write_text("\n".join(ids) + "\n", encoding="utf-8")
         return path
 
@@ -85,7 +85,7 @@ def test_pictures_are_added_and_removed_again(
     assert shrunk.id not in (before.id, grown.id)
     np.testing.assert_array_equal(score_corpus(shrunk.annotator("cca-knn"), material.corpus), old)
     assert shrunk.thumbnails.all() == before.thumbnails.all()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["grown", "ids.txt", "more"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grown", "more", "new_0.txt"]
 
 
 def test_mistakes_are_told_and_change_nothing(
@@ -121,4 +121,4 @@ def test_mistakes_are_told_and_change_nothing(
             assert message in said.err, (verb, options, said.err)
     assert load_bundle(copy).id == load_bundle(bundle_folder).id
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"bundle", "twice", "strange", "ids.txt"}
+    assert left == {"bundle", "twice", "strange", "nobody.txt", f"{there}.txt"}
