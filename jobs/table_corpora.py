@@ -142,7 +142,8 @@ def embedded_folder(
     )
     material = gather_material(part.url, done, whole)
     Pictures.of(material.corpus, material.vocabulary).save(folder)
-    for file in folder.glob("part-*.parquet"):
+    # What embedding leaves is in the saved pictures now.
+    for file in (*folder.glob("part-*.parquet"), *folder.glob("*.float32")):
         file.unlink()
     return str(folder)
 

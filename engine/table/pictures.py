@@ -57,7 +57,8 @@ class Pictures:
             CorpusError: fewer than two tags are left.
         """
         tags = [self.tags[row] for row in rows_M]
-        vocabulary = Vocabulary.learn(tags, limits.min_count, limits.max_tags)
+        learned = Vocabulary.learn(tags, limits.min_count, limits.max_tags)
+        vocabulary = learned.including(limits.more_tags)
         labels_MV = vocabulary.encode(tags)
         kept = np.flatnonzero(np.diff(labels_MV.indptr))
         rows = rows_M[kept]

@@ -307,6 +307,9 @@ def test_pictures_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     kept, vocabulary = loaded.corpus(np.arange(80), VocabularyConfig(min_count=2))
     assert len(kept) == 79
     assert "rare" not in vocabulary.index
+    # A row may know tags that no picture carries.
+    more, wider = loaded.corpus(np.arange(80), VocabularyConfig(more_tags=("owl",)))
+    assert (wider.tags[-1], wider.counts[-1], more.labels_NV.shape[1]) == ("owl", 0, len(wider))
     with pytest.raises(CorpusError, match="at least two are needed"):
         loaded.corpus(np.array([79]), VocabularyConfig())
 
