@@ -101,9 +101,11 @@ class StackedRecipe(Recipe):
                 f"'stacked' learns from {2 * FEWEST} pictures or more, found {pictures:.0f}: add "
                 "tagged pictures, or take 'linear' or 'cca-knn'"
             )
-        keys = [hashlib.sha256(f"{self.seed}:{name}".encode()).digest() for name in corpus.ids]
-        order_N = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
-        dealt = Folds.of(group, x_NL, corpus.labels_NV, order_N, folds, text)
+        hashes = [hashlib.sha256(f"{self.seed}:{one}".encode()).hexdigest() for one in corpus.ids]
+        keys_N = np.array(hashes, dtype="S64")
+        # Among all the group's pictures: how they are shared out must not decide the folds.
+        places_N = np.searchsorted(np.sort(np.concatenate(group.gather(keys_N))), keys_N)
+        dealt = Folds.of(group, x_NL, corpus.labels_NV, places_N, folds, text)
         settings = ScorerSettings(self.strengths, self.regulariser, self.votes, self.shortlist)
         spread_SV, network, held_MV = dealt.learn(settings, self._learning())
         whole = dealt.sums_without(None)

@@ -62,12 +62,19 @@ class Folds:
         group: Group,
         x_NL: NDArray[np.float32],
         labels_NV: sparse.csr_matrix,
-        order_N: NDArray[np.int64],
+        places_N: NDArray[np.int64],
         folds: int,
         text: Sequence[NDArray[np.float32]],
     ) -> "Folds":
-        """Deal the rows out to the folds in `order_N` and add up each fold's sums."""
-        members = tuple(order_N[fold::folds] for fold in range(folds))
+        """Deal the rows out to the folds, and add up each fold's sums.
+
+        Args:
+            places_N: this rank's rows' places in an order of all the group's, by which the rows
+                are dealt out in turn.
+        """
+        order_N = np.argsort(places_N, kind="stable")
+        turns_N = places_N[order_N] % folds
+        members = tuple(order_N[turns_N == fold] for fold in range(folds))
         sums = []
         for rows in members:
             # A rank may have no picture of a fold; its sums are then those of no row.
