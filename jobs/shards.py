@@ -102,6 +102,7 @@ def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
     order = np.argsort(table.column(_ROW).to_numpy(), kind="stable")
     backbone = table.column("about/backbone")[0].as_py()
     pixels = Pixels(squares.mapped(), order, backbone) if backbone else None
+    squares.close()
     table = table.take(pa.array(order))
     labels = table.column(_LABELS).combine_chunks()
     indptr = labels.offsets.to_numpy()
@@ -131,6 +132,10 @@ class _Spool:
         self._file.write(np.ascontiguousarray(squares_BHWC).tobytes())
         self._shape = squares_BHWC.shape[1:]
         self._rows += len(squares_BHWC)
+
+    def close(self) -> None:
+        """Close the file; what is mapped of it stays."""
+        self._file.close()
 
     def mapped(self) -> NDArray[np.uint8]:
         self._file.flush()
