@@ -116,7 +116,7 @@ def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
         sparse.csr_matrix((ones, indices, indptr - indptr[0]), shape=shape),
         tuple(table.column("about/levels")[0].as_py()),
         tuple(tuple(one) for one in social) if social[0] is not None else None,
-        pixels,
+        pixels=pixels,
     )
 
 
