@@ -41,7 +41,9 @@ def extensible_annotators(bundle: Bundle) -> dict[str, Extensible]:
         ConfigError: it has none.
     """
     loaded = {name: bundle.annotator(name) for name in bundle.manifest.index}
-    found = {name: one for name, one in loaded.items() if isinstance(one, Extensible)}
+    found: dict[str, Extensible] = {
+        name: one for name, one in loaded.items() if isinstance(one, Extensible)
+    }
     if not found:
         kinds = ", ".join(f"'{name}' ({kind})" for name, kind in bundle.manifest.annotators.items())
         raise ConfigError(

@@ -217,7 +217,7 @@ def _bytes(index: faiss.Index) -> int:
     if isinstance(index, faiss.IndexHNSW):
         graph = index.hnsw
         links = 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
-        return links + _bytes(faiss.downcast_index(index.storage))
+        return int(links) + _bytes(faiss.downcast_index(index.storage))
     if isinstance(index, faiss.IndexFlatCodes):
         ranges = index.sq.trained.size() if isinstance(index, faiss.IndexScalarQuantizer) else 0
         return int(index.ntotal * index.code_size + 4 * ranges)
