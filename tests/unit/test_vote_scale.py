@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe, correlation_normalised
+from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
+from engine.cca_space import correlation_normalised
 from engine.corpus import Corpus
 from engine.fitting import Material, score_corpus
 from engine.group import Solo
