@@ -16,6 +16,9 @@ import typer
 
 from engine.errors import TagloomError
 from jobs.console import Console
+from jobs.corpus_commands import app as corpus_app
+from jobs.index_commands import app as index_app
+from jobs.options import ComputeName, Quiet, TopKText, Workers
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
@@ -25,51 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-corpus_app = typer.Typer(help="Draws a sample corpus, or splits a corpus.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
-index_app = typer.Typer(
-    help="Adds pictures to a bundle or removes them, without fitting it again.",
-    no_args_is_help=True,
-)
 app.add_typer(index_app, name="index")
-
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and the result.")]
-TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number, or 'auto'.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes at most; default: one a CPU or GPU.")
-]
-
-
-ComputeName = Annotated[
-    str | None, typer.Option("--compute", help="What embeds; default: what the bundle says.")
-]
-
-
-@corpus_app.command("sample")
-def corpus_sample(
-    out: Annotated[Path, typer.Option(help="A new folder.")],
-    images: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 3000,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
-    quiet: Quiet = False,
-) -> None:
-    """Draw a corpus of scenes with their tags: deterministic, and free of rights."""
-    from jobs.corpus import draw_corpus
-
-    draw_corpus(out, images, seed, Console(quiet))
-
-
-@corpus_app.command("split")
-def corpus_split(
-    corpus: Annotated[str, typer.Option(help="The corpus to split.")],
-    out: Annotated[Path, typer.Option(help="A new folder; gets train/ and test/.")],
-    test: Annotated[float, typer.Option(help="Share of the tagged pictures to hold out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Another seed holds out other pictures.")] = 0,
-    quiet: Quiet = False,
-) -> None:
-    """Divide a corpus into one to fit and one to evaluate, both as Parquet."""
-    from jobs.corpus import split_corpus
-
-    split_corpus(corpus, out, test, seed, Console(quiet))
 
 
 @app.command()
@@ -97,49 +57,6 @@ def fit(
         chosen = limit_index_memory(chosen, max_index_memory)
     settings = RunSettings(workers=workers)
     run_fit(corpus, out, chosen, Console(quiet), overwrite, settings)
-
-
-BundleFolder = Annotated[Path, typer.Option(help="A bundle's folder.")]
-ChangedOut = Annotated[Path | None, typer.Option(help="Where the changed bundle goes.")]
-InPlace = Annotated[
-    bool, typer.Option("--in-place", help="Put it in the place of the bundle, in one step.")
-]
-
-
-@index_app.command("add")
-def index_add(
-    bundle: BundleFolder,
-    corpus: Annotated[str, typer.Option(help="Tagged pictures: a folder, Parquet or tars.")],
-    out: ChangedOut = None,
-    in_place: InPlace = False,
-    max_failed: Annotated[
-        float, typer.Option(min=0, max=1, help="Fail above this share of broken pictures.")
-    ] = 0.5,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Add tagged pictures to those that tags are transferred from."""
-    from jobs.extend import add
-    from jobs.runner import RunSettings
-
-    settings = RunSettings(workers=workers)
-    result = add(bundle, corpus, out, in_place, Console(quiet), max_failed, settings)
-    typer.echo(json.dumps(asdict(result)))
-
-
-@index_app.command("remove")
-def index_remove(
-    bundle: BundleFolder,
-    ids: Annotated[Path, typer.Option(help="A file with the pictures' ids, one a line.")],
-    out: ChangedOut = None,
-    in_place: InPlace = False,
-    quiet: Quiet = False,
-) -> None:
-    """Remove pictures from those that tags are transferred from."""
-    from jobs.extend import remove
-
-    result = remove(bundle, ids, out, in_place, Console(quiet))
-    typer.echo(json.dumps(asdict(result)))
 
 
 @app.command()

@@ -1,0 +1,14 @@
+"""Options of the command line that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and the result.")]
+TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number, or 'auto'.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes at most; default: one a CPU or GPU.")
+]
+ComputeName = Annotated[
+    str | None, typer.Option("--compute", help="What embeds; default: what the bundle says.")
+]
