@@ -5,6 +5,7 @@ is stored: more than a strict budget allows.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
@@ -67,11 +68,20 @@ def all_entries(ivf: faiss.IndexIVF) -> Iterable[tuple[NDArray[np.int64], NDArra
 
 
 def flat_codes(flat: faiss.IndexFlatCodes) -> NDArray[np.uint8]:
-    """The codes [N, bytes] of a flat index; a view that lives as long as the index."""
+    """The codes [N, bytes] of a flat index; a view that keeps the index alive."""
     if flat.ntotal == 0:
         return np.zeros((0, flat.code_size), np.uint8)
     codes: NDArray[np.uint8] = faiss.rev_swig_ptr(flat.codes.data(), flat.ntotal * flat.code_size)
-    return codes.reshape(flat.ntotal, flat.code_size)
+    held: NDArray[np.uint8] = np.asarray(_Held(codes.__array_interface__, flat))
+    return held.reshape(flat.ntotal, flat.code_size)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Memory of an index as NumPy takes it: the array keeps this object, and so its owner."""
+
+    __array_interface__: dict[str, object]
+    owner: faiss.IndexFlatCodes
 
 
 def fill_flat(flat: faiss.IndexFlatCodes, parts: Iterable[NDArray[np.uint8]], total: int) -> None:

@@ -114,7 +114,8 @@ def test_a_killed_replica_loses_no_request_without_an_answer(
         time.sleep(2)
     finally:
         finish(made, threads)
-    assert {status for _, _, status in made.answers} <= {200, 503}
+    # Serve's own proxy tells of a replica that dies with a request as of a fault, 500.
+    assert {status for _, _, status in made.answers} <= {200, 500, 503}
     late = [status for begun, _, status in made.answers if begun > back]
     assert late
     assert set(late) == {200}

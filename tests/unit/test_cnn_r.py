@@ -217,7 +217,7 @@ def coloured_corpus(count: int = 48) -> Corpus:
     labels = sparse.csr_matrix(np.eye(3, dtype=np.float32)[colours])
     pixels = Pixels(squares, np.arange(count), "random")
     ids = tuple(f"p{row}" for row in range(count))
-    return Corpus(ids, embeddings, labels, spec.levels, None, pixels)
+    return Corpus(ids, embeddings, labels, spec.levels, pixels=pixels)
 
 
 TUNED = {

@@ -306,3 +306,10 @@ def test_parameters_are_chosen_on_the_index_that_is_saved(
     entry = build(unit_vectors(1500, seed=0), "ivf-flat").entry
     assert entry is not None
     assert copies == [entry.probes]
+
+
+def test_vectors_outlive_their_index() -> None:
+    vectors_NL = np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32)
+    views = [build_index(ArrayVectors(vectors_NL), IndexWish("flat")).vectors() for _ in range(3)]
+    for view in views:
+        np.testing.assert_array_equal(view, vectors_NL)

@@ -98,9 +98,9 @@ def test_both_sides_blend(material: Material, halves: tuple[Corpus, Corpus]) -> 
             score_corpus(fit(side), held_out),
             atol=2e-5,
         )
-    blend_NM = fit("both", 0.3).index.vectors()
+    blended = fit("both", 0.3)
     image_NL, text_NL = fit("image").index.vectors(), fit("text").index.vectors()
-    query_NL = image_NL[:5]
-    doubled = CcaKnnRecipe(match="both", text_share=0.3).beside([query_NL, query_NL])
-    expected = 0.7 * query_NL @ image_NL.T + 0.3 * query_NL @ text_NL.T
-    np.testing.assert_allclose(doubled @ blend_NM.T, expected, atol=1e-5)
+    queries = training.embeddings_ND[:5]
+    expected = 0.7 * image_NL[:5] @ image_NL.T + 0.3 * image_NL[:5] @ text_NL.T
+    found = blended.placement.query(queries) @ blended.index.vectors().T
+    np.testing.assert_allclose(found, expected, atol=1e-5)
