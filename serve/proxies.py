@@ -17,7 +17,7 @@ Proxy = Literal["auto", "python", "haproxy"]
 _DRAINING = 3
 """Seconds that a replica goes on after HAProxy was told to send it nothing more."""
 
-_RETRIED_BYTES = 8 * 1024 * 1024
+_RETRIED_BYTES = 1024 * 1024
 """The longest request that HAProxy holds on to, and so can ask another replica when one dies. It
 closes the connection of a longer one, from which a client knows that it may ask again."""
 
