@@ -26,8 +26,9 @@ from threadpoolctl import threadpool_limits
 
 from engine import schema
 from engine.annotators.cca_knn import LOOKED_FOR, CcaKnn, CcaKnnRecipe
-from engine.cca_space import correlation_normalised
+from engine.cca_space import ImageProjection, correlation_normalised
 from engine.index import ArrayVectors, IndexWish, build_index
+from engine.placement import Placement
 
 DEPTH, WIDTH = 1280, 128
 TAGS_A_SCENE = 6
@@ -133,9 +134,7 @@ def main(
         print(f"index built in {time.perf_counter() - began:.1f} s: {index.entry}")
         annotator = CcaKnn(
             recipe,
-            (DEPTH,),
-            np.zeros(DEPTH, np.float32),
-            weights_DL,
+            Placement(ImageProjection((DEPTH,), np.zeros(DEPTH, np.float32), weights_DL)),
             index,
             labels_NV,
             tuple(str(row) for row in range(pictures)),

@@ -10,11 +10,12 @@ from scipy import sparse
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.linear import Linear
 from engine.bundle import load_bundle, new_bundle, seal_bundle
-from engine.cca_space import correlation_normalised
+from engine.cca_space import ImageProjection, correlation_normalised
 from engine.cut import Cut
 from engine.embed import backbone
 from engine.fusion import Calibration, Fusion
 from engine.index import ArrayVectors, IndexWish, build_index
+from engine.placement import Placement
 from engine.vocab import Vocabulary
 
 TAGS_A_PICTURE = 4
@@ -35,9 +36,13 @@ def bundle_with(real: Path, folder: Path, tags: int, pictures: int, width: int =
     vectors = correlation_normalised(rng.standard_normal((pictures, width), dtype=np.float32))
     nearest = CcaKnn(
         CcaKnnRecipe(),
-        levels,
-        np.zeros(depth, dtype=np.float32),
-        rng.standard_normal((depth, width), dtype=np.float32),
+        Placement(
+            ImageProjection(
+                levels,
+                np.zeros(depth, dtype=np.float32),
+                rng.standard_normal((depth, width), dtype=np.float32),
+            )
+        ),
         build_index(ArrayVectors(vectors), IndexWish()),
         _labels(rng, pictures, tags),
         tuple(str(number) for number in range(pictures)),

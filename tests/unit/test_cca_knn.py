@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine import schema
-from engine.annotators import cca_knn
+from engine import schema, transfer
 from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.corpus import Corpus
 from engine.fitting import Material, score_corpus
@@ -26,7 +25,7 @@ def test_a_shortlist_of_everything_changes_nothing(
         {"voters": voters, "match": match, "tag_vectors": "binary"}
     )
     dense = recipe.fit(training, material.vocabulary, Solo())
-    monkeypatch.setattr(cca_knn, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(transfer, "EXACT_UP_TO", 0)
     listed = recipe.fit(training, material.vocabulary, Solo())
     dense_NV, listed_NV = score_corpus(dense, held_out), score_corpus(listed, held_out)
     # Pictures with the same tags are equally near to a query in the text view: which of them are

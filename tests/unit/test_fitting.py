@@ -172,7 +172,7 @@ def test_refit_learns_from_the_validation_part_too(material: Material, tmp_path:
     ids = {}
     for refit in ("true", "false"):
         made = fit(tmp_path / refit, material, load_config(None, [*QUICK, f"refit={refit}"]))
-        content = made.folder / "annotators" / "near" / "cca_knn.json"
+        content = made.folder / "annotators" / "near" / "transfer.json"
         ids[refit] = set(json.loads(content.read_text(encoding="utf-8"))["ids"])
     training, validation = split_rows(material.corpus.ids, 0.1, seed=0)
     assert ids["true"] == set(material.corpus.ids)
@@ -186,7 +186,7 @@ def test_a_large_corpus_validates_on_a_few_of_any_place_in_it(
     monkeypatch.setattr("engine.fitting.VALIDATION_AT_MOST", 20)
     config = load_config(None, [*QUICK, "refit=false", "validation=0.5"])
     made = fit(tmp_path / "bundle", material, config)
-    content = (made.folder / "annotators" / "near" / "cca_knn.json").read_text(encoding="utf-8")
+    content = (made.folder / "annotators" / "near" / "transfer.json").read_text(encoding="utf-8")
     ids = material.corpus.ids
     held_out = [ids.index(one) for one in set(ids) - set(json.loads(content)["ids"])]
     assert len(held_out) == 20

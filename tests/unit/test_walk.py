@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine import schema
-from engine.annotators import cca
+from engine import schema, transfer
 from engine.annotators.cca import CcaRecipe
 from engine.corpus import Corpus
 from engine.fitting import Material, ranked_tags, score_corpus
@@ -112,7 +111,7 @@ def test_a_shortlist_of_everything_walks_the_same(
     training, held_out = halves
     recipe = CcaRecipe.model_validate({"tag_vectors": "binary", "match": match})
     dense = recipe.fit(training, material.vocabulary, Solo())
-    monkeypatch.setattr(cca, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(transfer, "EXACT_UP_TO", 0)
     listed = recipe.fit(training, material.vocabulary, Solo())
     dense_NV, listed_NV = score_corpus(dense, held_out), score_corpus(listed, held_out)
     # Pictures with the same tags are equally near in the text view, but carry the same tags too.
