@@ -72,6 +72,9 @@ class Corpus:
     from this one with others must drop it. None: a loop in this process."""
     pixels: Pixels | None = None
     """What the backbone saw; kept only where an annotator learns from it."""
+    places_NV: sparse.csr_matrix | None = None
+    """Where each label stands in the list of its picture's tags, from 1 and without gaps, in the
+    pattern of `labels_NV`; None where the order is not known."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
@@ -90,6 +93,11 @@ class Corpus:
                 f"{len(self.ids)} ids and the pixels of {len(self.pixels)} pictures do not belong "
                 "to one corpus"
             )
+        if self.places_NV is not None and not _same_pattern(self.places_NV, self.labels_NV):
+            raise CorpusError(
+                f"{self.labels_NV.nnz} labels and the places of {self.places_NV.nnz} in the lists "
+                "of tags do not belong to one corpus"
+            )
         if not self.ids or not np.diff(self.labels_NV.indptr).all():
             raise CorpusError(
                 "a corpus to learn from holds at least one picture, and each of them at least one "
@@ -104,6 +112,17 @@ class Corpus:
         for start in range(0, len(self), rows):
             part = slice(start, start + rows)
             yield np.asarray(self.embeddings_ND[part]), self.labels_NV[part]
+
+    def tag_lists(self) -> list[NDArray[np.int64]]:
+        """Of each picture its tags as places on the V axis, in their given order.
+
+        Where that is not known, in the order of the vocabulary: the most frequent first.
+        """
+        indices = np.split(self.labels_NV.indices.astype(np.int64), self.labels_NV.indptr[1:-1])
+        if self.places_NV is None:
+            return [np.sort(one) for one in indices]
+        places = np.split(self.places_NV.data, self.places_NV.indptr[1:-1])
+        return [one[np.argsort(place)] for one, place in zip(indices, places, strict=True)]
 
     def add_up(self, measure: Measure[M]) -> M:
         """The sum of what `measure` finds in each block, in one pass over the pictures.
@@ -127,7 +146,16 @@ class Corpus:
             None if social is None else tuple(social[row] for row in rows_M),
             self.spread,
             None if self.pixels is None else self.pixels.subset(rows_M),
+            None if self.places_NV is None else self.places_NV[rows_M],
         )
+
+
+def _same_pattern(one_NV: sparse.csr_matrix, other_NV: sparse.csr_matrix) -> bool:
+    return (
+        one_NV.shape == other_NV.shape
+        and np.array_equal(one_NV.indptr, other_NV.indptr)
+        and np.array_equal(one_NV.indices, other_NV.indices)
+    )
 
 
 def rows_of(values_ND: NDArray[np.float32], rows_M: NDArray[np.int64]) -> NDArray[np.float32]:

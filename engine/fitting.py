@@ -258,4 +258,6 @@ def _fingerprint(corpus: Corpus) -> str:
         digest.update(labels_BV.indices.tobytes())
     if corpus.social_tags is not None:
         digest.update(json.dumps(corpus.social_tags, ensure_ascii=False).encode())
+    if corpus.places_NV is not None:
+        digest.update(np.ascontiguousarray(corpus.places_NV.data, dtype=np.float32).tobytes())
     return digest.hexdigest()

@@ -9,7 +9,10 @@ from engine.group import Group
 
 
 def gathered(corpus: Corpus, group: Group) -> Corpus:
-    """The corpora of all ranks, one behind the other, on every rank; social tags left out."""
+    """The corpora of all ranks, one behind the other, on every rank.
+
+    Social tags and the order of the tags are left out.
+    """
     if group.size == 1:
         return corpus
     ids = [str(one) for part in group.gather(np.array(corpus.ids, np.str_)) for one in part]

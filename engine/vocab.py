@@ -103,6 +103,23 @@ class Vocabulary:
         ones = np.ones(len(rows), dtype=np.float32)
         return sparse.csr_matrix((ones, (rows, columns)), shape=(len(tag_lists), len(self)))
 
+    def encode_places(self, tag_lists: Sequence[Sequence[str]]) -> sparse.csr_matrix:
+        """float32 [N, V]: the place of each tag in its picture's list, from 1; 0 for the others.
+
+        Tags that are not in the vocabulary do not count: those behind them move up.
+        """
+        rows: list[int] = []
+        columns: list[int] = []
+        places: list[int] = []
+        for row, tags in enumerate(tag_lists):
+            known = [self.index[tag] for tag in normalise_tags(tags) if tag in self.index]
+            order = sorted(range(len(known)), key=known.__getitem__)
+            rows.extend([row] * len(known))
+            columns.extend(known[place] for place in order)
+            places.extend(place + 1 for place in order)
+        values = np.array(places, dtype=np.float32)
+        return sparse.csr_matrix((values, (rows, columns)), shape=(len(tag_lists), len(self)))
+
     def save(self, path: Path) -> None:
         """Write the vocabulary as JSON."""
         content = {"digest": self.digest, "tags": self.tags, "counts": self.counts}

@@ -224,6 +224,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         tuple(social[row] for row in kept) if any(social) else None,
         PartSpread(embedded.store, embedded.inventory),
         spool.pixels(kept, config.embed.backbone),
+        vocabulary.encode_places(tags)[kept],
     )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
 

@@ -18,7 +18,7 @@ from engine.corpus import Corpus, Pixels
 MOST, MOST_WITH_PIXELS = 1024, 64
 """Pictures in a block: with their pixels it is a dozen megabytes."""
 
-_ROW, _LABELS, _SOCIAL = "row", "labels", "social"
+_ROW, _LABELS, _SOCIAL, _PLACES = "row", "labels", "social", "places"
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,26 @@ def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
     indices = labels.flatten().to_numpy()
     shape = (len(table), int(table.column("about/tags")[0].as_py()))
     ones = np.ones(len(indices), dtype=np.float32)
+    labels_NV = sparse.csr_matrix((ones, indices, indptr - indptr[0]), shape=shape)
     social = table.column(_SOCIAL).to_pylist()
     return Corpus(
         tuple(table.column(schema.IMAGE_ID).to_pylist()),
         schema.float_tensor(table, schema.EMBEDDING),
-        sparse.csr_matrix((ones, indices, indptr - indptr[0]), shape=shape),
+        labels_NV,
         tuple(table.column("about/levels")[0].as_py()),
         tuple(tuple(one) for one in social) if social[0] is not None else None,
         pixels=pixels,
+        places_NV=_places(table, labels_NV),
     )
+
+
+def _places(table: pa.Table, labels_NV: sparse.csr_matrix) -> sparse.csr_matrix | None:
+    column = table.column(_PLACES)
+    if column.null_count:
+        return None
+    values = column.combine_chunks().flatten().to_numpy()
+    found = (values, labels_NV.indices, labels_NV.indptr)
+    return sparse.csr_matrix(found, shape=labels_NV.shape)
 
 
 class _Spool:
@@ -145,6 +156,8 @@ class _Spool:
 def _table(corpus: Corpus, start: int, stop: int) -> pa.Table:
     labels = corpus.labels_NV[start:stop]
     social = corpus.social_tags
+    places = corpus.places_NV
+    listed = pa.list_(pa.float32())
     columns = {
         _ROW: pa.array(np.arange(start, stop)),
         schema.IMAGE_ID: pa.array(corpus.ids[start:stop], pa.string()),
@@ -155,6 +168,11 @@ def _table(corpus: Corpus, start: int, stop: int) -> pa.Table:
         _SOCIAL: pa.nulls(stop - start, pa.list_(pa.string()))
         if social is None
         else pa.array(social[start:stop], pa.list_(pa.string())),
+        _PLACES: pa.nulls(stop - start, listed)
+        if places is None
+        else pa.ListArray.from_arrays(
+            pa.array(labels.indptr, pa.int32()), pa.array(places[start:stop].data, pa.float32())
+        ),
     }
     if corpus.pixels is not None:
         columns[schema.PIXELS] = pa.array(corpus.pixels.rows_N[start:stop])

@@ -58,6 +58,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             vocabulary.encode(tags),
             backbone(quick_config.embed.network).levels,
             tuple(picture.social_tags for picture in pictures),
+            places_NV=vocabulary.encode_places(tags),
         ),
         vocabulary,
         dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True)),

@@ -23,6 +23,7 @@ class Pictures:
 
     Attributes:
         embeddings_ND: float32, mapped from disk where they were loaded.
+        tags: of each picture, in their given order.
         levels: widths of the levels that an embedding consists of.
         social_tags: what users called each picture; None where nothing of the kind is known.
     """
@@ -36,11 +37,7 @@ class Pictures:
     @classmethod
     def of(cls, corpus: Corpus, vocabulary: Vocabulary) -> "Pictures":
         """The pictures of a corpus, whose vocabulary leaves no tag out."""
-        labels = corpus.labels_NV
-        tags = tuple(
-            tuple(vocabulary.tags[tag] for tag in labels.indices[start:stop])
-            for start, stop in zip(labels.indptr[:-1], labels.indptr[1:], strict=True)
-        )
+        tags = tuple(tuple(vocabulary.tags[tag] for tag in one) for one in corpus.tag_lists())
         return cls(corpus.ids, corpus.embeddings_ND, tags, corpus.levels, corpus.social_tags)
 
     def __len__(self) -> int:
@@ -69,6 +66,7 @@ class Pictures:
             labels_MV[kept],
             self.levels,
             None if social is None else tuple(social[row] for row in rows),
+            places_NV=vocabulary.encode_places(tags)[kept],
         )
         return corpus, vocabulary
 

@@ -161,6 +161,8 @@ def check_same(left: Corpus, right: Corpus) -> None:
     np.testing.assert_array_equal(left.labels_NV.toarray(), right.labels_NV.toarray())
     assert left.ids == right.ids
     assert (left.levels, left.social_tags) == (right.levels, right.social_tags)
+    assert [one.tolist() for one in left.tag_lists()] == [one.tolist() for one in right.tag_lists()]
+    assert left.places_NV is not None
     assert left.pixels is not None
     assert right.pixels is not None
     places = np.arange(len(right))

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from engine.corpus import Corpus, split_rows
 from engine.errors import CorpusError
+from engine.vocab import Vocabulary
 
 BOUNDED = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 IDS = st.lists(st.text(max_size=6), min_size=2, max_size=60, unique=True)
@@ -95,6 +96,36 @@ def test_a_subset_keeps_the_rows_together_in_the_order_asked_for() -> None:
     assert part.embeddings_ND.tolist() == [[8, 9], [2, 3]]
     assert part.labels_NV.toarray().argmax(axis=1).tolist() == [4, 1]
     assert part.levels == corpus.levels
+
+
+def test_the_order_of_the_tags_follows_the_pictures() -> None:
+    tags = [["a", "b", "c"], ["c", "a"], ["b"]]
+    vocabulary = Vocabulary(("a", "b", "c"), (2, 2, 2))
+    labels_NV = vocabulary.encode(tags)
+    whole = Corpus(
+        ("x", "y", "z"),
+        np.zeros((3, 2), dtype=np.float32),
+        labels_NV,
+        (2,),
+        places_NV=vocabulary.encode_places(tags),
+    )
+    assert [one.tolist() for one in whole.tag_lists()] == [[0, 1, 2], [2, 0], [1]]
+    part = whole.subset(np.array([1, 0]))
+    assert [one.tolist() for one in part.tag_lists()] == [[2, 0], [0, 1, 2]]
+    unordered = Corpus(whole.ids, whole.embeddings_ND, labels_NV, (2,))
+    assert [one.tolist() for one in unordered.tag_lists()] == [[0, 1, 2], [0, 2], [1]]
+
+
+def test_places_of_other_labels_are_refused() -> None:
+    corpus = small(5)
+    with pytest.raises(CorpusError, match="5 labels and the places of 5"):
+        Corpus(
+            corpus.ids,
+            corpus.embeddings_ND,
+            corpus.labels_NV,
+            corpus.levels,
+            places_NV=corpus.labels_NV[::-1],
+        )
 
 
 def test_parts_that_do_not_belong_together_are_refused() -> None:

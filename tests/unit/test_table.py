@@ -249,6 +249,8 @@ def test_several_annotators_are_blended_and_one_is_not(material: Material) -> No
     pictures = Pictures.of(material.corpus, material.vocabulary)
     rows = np.arange(len(pictures))
     training, vocabulary = pictures.corpus(rows[:200], VocabularyConfig())
+    ordered = [vocabulary.tags[tag] for tag in training.tag_lists()[7]]
+    assert ordered == list(pictures.tags[7])
     asked, _ = pictures.corpus(rows[200:], VocabularyConfig())
     one = FitConfig(annotators={"a": MbrmRecipe()}, lift=0)
     alone = fitted_scores(one, training, vocabulary, asked, Solo())

@@ -90,6 +90,12 @@ def test_encoding_knows_its_tags_in_any_spelling() -> None:
     assert vocabulary.encode([]).shape == (0, 3)
 
 
+def test_places_are_those_in_the_list_without_what_is_not_known() -> None:
+    vocabulary = Vocabulary.learn([["b", "a"], ["b"]])
+    places_NV = vocabulary.encode_places([["a", "unknown", "B"], ["unknown"], ["b", "a", "b"]])
+    assert places_NV.toarray().tolist() == [[2, 1], [0, 0], [1, 2]]
+
+
 def test_save_and_load_is_the_identity(tmp_path: Path) -> None:
     vocabulary = Vocabulary(("été", "海", "red car"), (3, 2, 1))
     vocabulary.save(tmp_path / "vocabulary.json")
