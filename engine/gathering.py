@@ -32,3 +32,14 @@ def binary_matrix(
     """Ones at the given places of a float32 matrix [N, tags] in compressed rows."""
     ones = np.ones(len(indices), dtype=np.float32)
     return sparse.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, tags))
+
+
+def tag_shares(corpus: Corpus, group: Group) -> NDArray[np.float64]:
+    """The share of the group's pictures that carry each tag, [V].
+
+    Within (0, 1), as if half a picture more carried it, and half a one did not.
+    """
+    carriers_V = group.sum(np.asarray(corpus.labels_NV.sum(axis=0), dtype=np.float64).ravel())
+    pictures = float(group.sum(np.array([float(len(corpus))]))[0])
+    shares_V: NDArray[np.float64] = (carriers_V + 0.5) / (pictures + 1)
+    return shares_V

@@ -18,9 +18,9 @@ from engine import schema
 from engine.corpus import BLOCK, Corpus
 from engine.group import Group
 from engine.numerics.levels import normalised_levels
-from engine.numerics.whitening import Whitening
 from engine.optimisation import Optimisation
 from engine.social_words import Bag, batch_words, corpus_words, frequent_words, known_rows
+from engine.whitened import Whitened
 
 if TYPE_CHECKING:
     import torch
@@ -249,20 +249,16 @@ class Quantity:
         Raises:
             TrainingError: the loss is no number.
         """
-        blocks = (normalised_levels(x_BD, corpus.levels) for x_BD, _ in corpus.blocks())
-        width = corpus.embeddings_ND.shape[1]
-        whitening = Whitening.learn(blocks, width, settings.shrinkage, group)
+        white = Whitened.learn(corpus, settings.shrinkage, group)
         lists = corpus_words(corpus) if settings.social else [()] * len(corpus)
         bag = Bag(frequent_words(lists, settings.words, settings.min_count, group))
         words_NW = bag.encode(lists)
         known_M = np.flatnonzero(known_rows(words_NW))
         mean_W, words_scale = _mean_bag(words_NW[known_M], group)
-        white_ND = np.concatenate(
-            [whitening(normalised_levels(x_BD, corpus.levels)) for x_BD, _ in corpus.blocks()]
-        )
-        # Either part has a mean squared length of 1: this gives all the features a variance of 1.
-        parts = 2 if len(bag) else 1
-        scale = float(np.sqrt((width + len(bag)) / parts))
+        # All the features together have about the variance 1, and either part the same length.
+        width = white.features_ND.shape[1]
+        balance = float(np.sqrt((width + len(bag)) / (2 * width))) if len(bag) else 1.0
+        words_scale *= float(np.sqrt((width + len(bag)) / 2))
         # Behind the pictures without social tags those that have some, once more, with these.
         picture_R = np.concatenate([np.arange(len(corpus)), known_M])
 
@@ -270,10 +266,8 @@ class Quantity:
             chosen_B = picture_R[rows_B]
             bags_BW = words_NW[chosen_B].toarray() - mean_W
             bags_BW[rows_B < len(corpus)] = 0
-            both_BD: NDArray[np.float32] = np.concatenate(
-                [white_ND[chosen_B] * scale, bags_BW * (words_scale * scale)], axis=1
-            ).astype(np.float32)
-            return both_BD
+            seen_BD = white.features_ND[chosen_B] * np.float32(balance)
+            return np.concatenate([seen_BD, bags_BW * np.float32(words_scale)], axis=1)
 
         counts_N = np.diff(corpus.labels_NV.indptr)
         with_words = [f"{corpus.ids[row]} with its social tags" for row in known_M]
@@ -286,8 +280,12 @@ class Quantity:
             group,
             checkpoints,
         )
-        folded = _folded(learned, whitening, mean_W, words_scale, scale)
-        return cls(corpus.levels, bag, mean_W, folded)
+        weights, bias_H = learned.layers[0]
+        said_WH = weights[width:] * np.float32(words_scale)
+        bias_H = bias_H - mean_W @ said_WH
+        seen_DH, bias_H = white.folded(weights[:width] * np.float32(balance), bias_H)
+        first = np.concatenate([seen_DH, said_WH]), bias_H
+        return cls(corpus.levels, bag, mean_W, Regressor((first, *learned.layers[1:])))
 
     def __call__(self, batch: pa.Table) -> NDArray[np.float32]:
         """The predicted number of tags of each picture, not rounded: float32 [B].
@@ -329,20 +327,3 @@ def _mean_bag(words_MW: sparse.csr_matrix, group: Group) -> tuple[NDArray[np.flo
     # A word is there or not: its variance is p · (1 - p).
     spread = float((mean_W * (1 - mean_W)).sum())
     return mean_W.astype(np.float32), float(1 / np.sqrt(max(spread, 1e-12)))
-
-
-def _folded(
-    learned: Regressor,
-    whitening: Whitening,
-    mean_W: NDArray[np.float32],
-    words_scale: float,
-    scale: float,
-) -> Regressor:
-    """The regressor of levels that are not whitened beside plain bags, for the learned one."""
-    weights, bias = learned.layers[0]
-    width = len(whitening.mean_D)
-    seen_DH = scale * (whitening.weights_DD @ weights[:width].astype(np.float64))
-    said_WH = scale * words_scale * weights[width:].astype(np.float64)
-    bias_H = bias - whitening.mean_D @ seen_DH - mean_W.astype(np.float64) @ said_WH
-    first_EH = np.concatenate([seen_DH, said_WH]).astype(np.float32)
-    return Regressor(((first_EH, bias_H.astype(np.float32)), *learned.layers[1:]))

@@ -6,6 +6,14 @@ from engine.annotators.asl_head import AslHead, AslHeadRecipe
 from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
+from engine.annotators.cnn_head import (
+    CnnLogistic,
+    CnnLogisticRecipe,
+    CnnSoftmax,
+    CnnSoftmaxRecipe,
+    CnnWarp,
+    CnnWarpRecipe,
+)
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
@@ -52,4 +60,7 @@ REGISTRY: dict[str, Method] = {
     "stacked": Method(StackedRecipe, Stacked),
     "cnn-r": Method(CnnRRecipe, CnnR),
     "asl-head": Method(AslHeadRecipe, AslHead),
+    "cnn-softmax": Method(CnnSoftmaxRecipe, CnnSoftmax),
+    "cnn-warp": Method(CnnWarpRecipe, CnnWarp),
+    "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
 }

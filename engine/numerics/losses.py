@@ -54,3 +54,62 @@ def _power(base: torch.Tensor, exponent: float) -> torch.Tensor:
     is_zero = base <= 0
     powered = torch.where(is_zero, 1.0, base) ** exponent
     return torch.where(is_zero, 0.0, powered)
+
+
+def logistic_loss(logits_BV: torch.Tensor, labels_BV: torch.Tensor) -> torch.Tensor:
+    """Sigmoid cross entropy (Niu et al. 2017, Eq. 4) of each picture: its tags' sum, float [B]."""
+    losses_BV = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits_BV, labels_BV, reduction="none"
+    )
+    return losses_BV.sum(dim=1)
+
+
+def softmax_loss(logits_BV: torch.Tensor, labels_BV: torch.Tensor) -> torch.Tensor:
+    """The multi-label softmax of Gong et al. 2014, section 3.2.1, of each picture: float [B].
+
+    The mean over a picture's tags of -log p, where p is the softmax over all the tags; 0 for a
+    picture without a tag.
+    """
+    carried_B = labels_BV.sum(dim=1).clamp(min=1)
+    return -(labels_BV * torch.log_softmax(logits_BV, dim=1)).sum(dim=1) / carried_B
+
+
+def warp_loss(
+    logits_BV: torch.Tensor, labels_BV: torch.Tensor, uniforms_B2V: torch.Tensor
+) -> torch.Tensor:
+    """The weighted approximate ranking loss (WARP) of each picture: float [B].
+
+    Weston et al. 2010 (WSABIE), as in Gong et al. 2014, section 3.2.3: for each tag j of a picture
+    negatives are drawn, with replacement, until one violates the margin, f_k > f_j - 1. After s
+    draws the rank of j is taken to be r = ⌊(V - 1) / s⌋, and the loss is L(r) · (1 - f_j + f_k)
+    with L(r) = 1 + 1/2 + … + 1/r. After more than V - 1 draws without a violation it is 0.
+
+    With v of n negatives violating, s follows the geometric distribution with success v/n, and k is
+    any of the v alike: so both are drawn at once instead of one negative after the other.
+
+    Args:
+        logits_BV: f, float [B, V].
+        labels_BV: 0 or 1.
+        uniforms_B2V: in [0, 1): for each tag what decides s, then for each what decides k.
+    """
+    tags = logits_BV.shape[1]
+    picture_P, tag_P = torch.nonzero(labels_BV, as_tuple=True)
+    negative_PV = labels_BV[picture_P] == 0
+    hinge_PV = 1 - logits_BV[picture_P, tag_P][:, None] + logits_BV[picture_P]
+    violates_PV = negative_PV & (hinge_PV.detach() > 0)
+    violators_P = violates_PV.sum(dim=1)
+    share_P = violators_P.double() / negative_PV.sum(dim=1).clamp(min=1)
+    # log(1 - share) is -inf where every negative violates: the first draw is one.
+    misses_P = torch.log1p(-uniforms_B2V[picture_P, tag_P].double()) / torch.log1p(-share_P)
+    trials_P = 1 + torch.floor(misses_P)
+    found_P = (violators_P > 0) & (trials_P <= tags - 1)
+    rank_P = torch.where(found_P, torch.div(tags - 1, trials_P, rounding_mode="floor"), 0.0).long()
+    sums_V = torch.cumsum(1 / torch.arange(1, tags, device=logits_BV.device).double(), dim=0)
+    weight_P = torch.cat([sums_V.new_zeros(1), sums_V])[rank_P].to(logits_BV.dtype)
+    which_P = torch.floor(uniforms_B2V[picture_P, tags + tag_P].double() * violators_P)
+    which_P = torch.minimum(which_P, (violators_P - 1).clamp(min=0).double())
+    passed_PV = torch.cumsum(violates_PV, dim=1) == which_P[:, None] + 1
+    chosen_P = (passed_PV & violates_PV).to(torch.uint8).argmax(dim=1)
+    hinge_P = hinge_PV.gather(1, chosen_P[:, None])[:, 0]
+    losses_P = torch.where(found_P, weight_P * hinge_P, 0.0)
+    return logits_BV.new_zeros(len(logits_BV)).index_add(0, picture_P, losses_P)

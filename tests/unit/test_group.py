@@ -36,6 +36,9 @@ SETTINGS: dict[str, dict[str, object]] = {
     "ml-knn": {},
     "cnn-r": {"tag_vectors": "binary"},
     "asl-head": {"dropout": 0.0},
+    "cnn-softmax": {"dropout": 0.0},
+    "cnn-warp": {"dropout": 0.0},
+    "cnn-logistic": {"dropout": 0.0},
     "stacked": {"views": ["binary"], "iterations": 20},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
