@@ -24,6 +24,7 @@ from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.stacked import Stacked, StackedRecipe
 from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
+from engine.annotators.tag_neighbour import TagNeighbour, TagNeighbourRecipe
 from engine.annotators.tagprop import TagProp, TagPropRecipe
 from engine.annotators.two_pass_knn import (
     KccaTwoPassKnn,
@@ -63,4 +64,5 @@ REGISTRY: dict[str, Method] = {
     "cnn-softmax": Method(CnnSoftmaxRecipe, CnnSoftmax),
     "cnn-warp": Method(CnnWarpRecipe, CnnWarp),
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
+    "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
 }
