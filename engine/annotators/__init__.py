@@ -11,7 +11,9 @@ from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
+from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.stacked import Stacked, StackedRecipe
@@ -52,4 +54,6 @@ REGISTRY: dict[str, Method] = {
     "stacked": Method(StackedRecipe, Stacked),
     "cnn-r": Method(CnnRRecipe, CnnR),
     "asl-head": Method(AslHeadRecipe, AslHead),
+    "ranked-lstm": Method(RankedLstmRecipe, RankedLstm),
+    "naive-rnn": Method(NaiveRnnRecipe, NaiveRnn),
 }
