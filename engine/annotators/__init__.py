@@ -17,9 +17,13 @@ from engine.annotators.cnn_head import (
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
+from engine.annotators.linear_svm import LinearSvm, LinearSvmRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
+from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
+from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.stacked import Stacked, StackedRecipe
@@ -65,4 +69,8 @@ REGISTRY: dict[str, Method] = {
     "cnn-warp": Method(CnnWarpRecipe, CnnWarp),
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
     "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
+    "ranked-lstm": Method(RankedLstmRecipe, RankedLstm),
+    "naive-rnn": Method(NaiveRnnRecipe, NaiveRnn),
+    "linear-svm": Method(LinearSvmRecipe, LinearSvm),
+    "rank-svm": Method(RankSvmRecipe, RankSvm),
 }
