@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus, split_rows
-from engine.fitting import VALIDATION_AT_MOST, ranked_tags, score_corpus
+from engine.cut import Cut
+from engine.fitting import VALIDATION_AT_MOST, score_corpus
 from engine.fusion import Fusion
 from engine.group import Group
-from engine.numerics.metric_registry import METRICS, Answers
+from engine.numerics.metric_registry import DEPTH, Answers, figures_of
 from engine.recipe import Annotator
 from engine.table.pictures import Pictures
 from engine.vocab import Vocabulary
@@ -42,7 +43,7 @@ class Trial:
 
 
 def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
-    """Fit a row and measure it: every metric of the registry by name.
+    """Fit a row and measure it: every metric that applies, by name.
 
     The protocol is that of `jobs.evaluate`: the k best among the counted words for each picture,
     and figures over all of these words, those that were never trained on among them.
@@ -59,9 +60,9 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
         config.model_copy(update={"seed": trial.seed}), training, vocabulary, asked, group
     )
     words = trial.words or vocabulary.tags
-    truth_NW = test.truth(test_rows, words)
-    answers = answers_among(words, vocabulary, scores_NV, truth_NW, trial.k)
-    return {name: float(metric.measure(answers)) for name, metric in METRICS.items()}
+    places_NW = test.places(test_rows, words)
+    answers = answers_among(words, vocabulary, scores_NV, places_NW, trial.k)
+    return figures_of(answers)
 
 
 def fitted_scores(
@@ -97,12 +98,15 @@ def answers_among(
     words: Sequence[str],
     vocabulary: Vocabulary,
     scores_NV: NDArray[np.float32],
-    truth_NW: NDArray[np.bool_],
+    places_NW: NDArray[np.float32],
     k: int,
 ) -> Answers:
     """The k best tags of each picture among `words`, in the order of these.
 
     Equal scores go to the tag that is more frequent in training, as in a bundle.
+
+    Args:
+        places_NW: of the true tags; see `Answers`.
     """
     place = {word: column for column, word in enumerate(words)}
     known_K = np.array(
@@ -110,8 +114,9 @@ def answers_among(
     )
     columns_K = np.array([place[vocabulary.tags[tag]] for tag in known_K], dtype=np.int64)
     scores_NW = np.zeros((len(scores_NV), len(words)), dtype=np.float32)
+    scores_NW[:, columns_K] = scores_NV[:, known_K]
+    order_NK, _ = Cut().rank(scores_NV[:, known_K], max(k, DEPTH))
+    ranking_NK = columns_K[order_NK]
     given_NW = np.zeros(scores_NW.shape, dtype=np.bool_)
-    if len(known_K):
-        scores_NW[:, columns_K] = scores_NV[:, known_K]
-        given_NW[:, columns_K] = ranked_tags(scores_NV[:, known_K], k)
-    return Answers(scores_NW, given_NW, truth_NW)
+    np.put_along_axis(given_NW, ranking_NK[:, :k], True, axis=1)
+    return Answers(scores_NW, given_NW, places_NW > 0, ranking_NK, places_NW)

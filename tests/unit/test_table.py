@@ -20,7 +20,7 @@ from engine.corpus import Corpus
 from engine.errors import ConfigError, CorpusError
 from engine.fitting import Material, fit_bundle, score_corpus
 from engine.group import Solo
-from engine.numerics.metric_registry import METRICS, Answers
+from engine.numerics.metric_registry import METRICS, Answers, figures_of
 from engine.table.config import TableConfig, load_table
 from engine.table.measure import Trial, answers_among, fitted_scores, measure
 from engine.table.pictures import Pictures
@@ -153,34 +153,96 @@ def test_places_are_names_and_paths() -> None:
 def test_every_metric_by_hand() -> None:
     truth_NW = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool)
     given_NW = np.array([[1, 0, 1, 0], [1, 0, 1, 0]], dtype=bool)
-    answers = Answers(given_NW.astype(np.float32), given_NW, truth_NW)
-    found = {name: round(metric.measure(answers), 6) for name, metric in METRICS.items()}
+    scores_NW = np.array([[1, 0.5, 1, 0], [1, 0, 1, 0]], dtype=np.float32)
+    # The first picture's true tags are the second word, then the first.
+    places_NW = np.array([[2, 1, 0, 0], [1, 0, 0, 0]], dtype=np.float32)
+    quantity_N = np.array([2.25, 2.5], dtype=np.float32)
+    answers = Answers(scores_NW, given_NW, truth_NW, None, places_NW, quantity_N)
+    found = {name: round(value, 6) for name, value in figures_of(answers).items()}
     by_word, by_picture = 2 * 0.25 * 0.25 / 0.5, 2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3)
-    assert found == {
+    # Both rank the first word, the third, the second, the fourth.
+    second, at = 2**0.5 - 1, [1 / np.log(place) for place in (2, 3, 4)]
+    z = at[0] + second * at[1]
+    ndcg = [(second + 1) / 2, (second * at[0] / z + 1) / 2]
+    ndcg += [((second * at[0] + at[2]) / z + 1) / 2] * 8
+    precision = [1, 2 / 4, *(3 / (2 * k) for k in range(3, 11))]
+    expected = {
         "precision": 25.0,
         "recall": 25.0,
-        "f1": round(100 * by_word, 6),
+        "f1": 100 * by_word,
         "n_plus": 1.0,
         "picture_precision": 50.0,
-        "picture_recall": round(200 / 3, 6),
-        "picture_f1": round(100 * by_picture, 6),
-        "h_f1": round(100 * 2 * by_word * by_picture / (by_word + by_picture), 6),
+        "picture_recall": 200 / 3,
+        "picture_f1": 100 * by_picture,
+        "h_f1": 100 * 2 * by_word * by_picture / (by_word + by_picture),
+        # Both words that are true have their pictures before all others.
+        "map": 100.0,
+        "hamming": 3 / 8,
+        "lqp_accuracy": 50.0,
+        "lqp_mse": (0.25**2 + 1.5**2) / 2,
+        # The pairs at 1 of which half are right, one at a half that is, the rest at 0.
+        "ece": (4 * 0.5 + 0.5) / 8,
+        **{f"ndcg@{k}": 100 * ndcg[k - 1] for k in range(1, 11)},
+        "mean_ndcg": 10 * sum(ndcg),
+        **{f"precision@{k}": 100 * precision[k - 1] for k in range(1, 11)},
+        "mean_precision": 10 * sum(precision),
     }
+    assert found == {name: round(float(value), 6) for name, value in expected.items()}
+    assert list(found) == list(METRICS)
+
+
+def test_a_metric_that_does_not_apply_is_left_out() -> None:
+    truth_NW = np.array([[1, 0], [0, 0]], dtype=bool)
+    answers = Answers(truth_NW.astype(np.float32), truth_NW, truth_NW)
+    assert set(METRICS) - set(figures_of(answers)) == {"lqp_accuracy", "lqp_mse"}
+    with pytest.raises(ValueError, match="no number of tags was predicted"):
+        METRICS["lqp_mse"].measure(answers)
+
+
+def test_without_an_order_every_true_tag_is_as_relevant() -> None:
+    truth_NW = np.array([[1, 1, 0], [0, 0, 0]], dtype=bool)
+    scores_NW = np.array([[0.1, 0.2, 0.0], [0.9, 0.0, 0.0]], dtype=np.float32)
+    found = figures_of(Answers(scores_NW, truth_NW, truth_NW))
+    # The picture without tags counts for precision, where it has none, and not for NDCG.
+    assert [found[f"ndcg@{k}"] for k in (1, 2, 10)] == [100, 100, 100]
+    assert [found[f"precision@{k}"] for k in (1, 2, 4)] == [50, 50, 25]
+    untagged = np.zeros_like(truth_NW)
+    nothing = figures_of(Answers(scores_NW, truth_NW, untagged))
+    assert nothing["mean_ndcg"] == nothing["map"] == nothing["h_f1"] == 0
+
+
+def test_a_ranking_of_its_own_goes_before_the_scores() -> None:
+    truth_NW = np.array([[1, 0, 0]], dtype=bool)
+    scores_NW = np.array([[0.1, 0.2, 0.3]], dtype=np.float32)
+    found = figures_of(Answers(scores_NW, truth_NW, truth_NW, np.array([[0, 2]])))
+    assert found["ndcg@1"] == found["precision@1"] == 100
+    assert figures_of(Answers(scores_NW, truth_NW, truth_NW))["precision@1"] == 0
 
 
 def test_answers_are_among_the_counted_words_alone() -> None:
     vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
     scores_NV = np.array([[0.9, 0.2, 0.2, 0.1], [0.0, 0.0, 0.0, 0.8]], dtype=np.float32)
     words = ("unseen", "dog", "cat", "sky")
-    answers = answers_among(words, vocabulary, scores_NV, np.zeros((2, 4), dtype=bool), 2)
+    answers = answers_among(words, vocabulary, scores_NV, np.zeros((2, 4), np.float32), 2)
     # The sea is not counted; the tie of the first goes to the more frequent sky, then the dog.
     assert [[words[w] for w in np.flatnonzero(row)] for row in answers.given_NW] == [
         ["dog", "sky"],
         ["cat", "sky"],
     ]
     np.testing.assert_array_equal(answers.scores_NW[1], np.float32([0, 0, 0.8, 0]))
-    nothing = answers_among(("x", "y"), vocabulary, scores_NV, np.zeros((2, 2), dtype=bool), 2)
+    # The ranking goes on behind what is given, and has no word that was never trained on.
+    ranked = [[words[w] for w in row if w >= 0] for row in answers.best_NK]
+    assert ranked == [["sky", "dog", "cat"], ["cat", "sky", "dog"]]
+    nothing = answers_among(("x", "y"), vocabulary, scores_NV, np.zeros((2, 2), np.float32), 2)
     assert not nothing.given_NW.any()
+    assert figures_of(nothing)["precision@1"] == 0
+
+
+def test_the_order_of_the_true_tags_is_that_of_the_counted_ones() -> None:
+    tags = (("sea", "sky", "dog"), ("cat",), ("dog", "unseen", "sea"))
+    pictures = Pictures(("a", "b", "c"), np.zeros((3, 1), np.float32), tags, (1,))
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"))
+    assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 0]]
 
 
 def drawn_pictures() -> Pictures:
@@ -232,7 +294,17 @@ def test_a_row_is_measured_by_the_protocol() -> None:
     assert figures["recall"] == pytest.approx(100 * recall)
     assert figures["f1"] == pytest.approx(200 * precision * recall / (precision + recall))
     assert figures["n_plus"] == sum(count > 0 for count in right.values())
-    assert set(figures) == set(METRICS)
+    ndcgs = []
+    for place, row in enumerate(test_rows):
+        true_words = [word for word in pictures.tags[row] if word in words]
+        best = sorted(known, key=lambda word: -scores_NV[place, vocabulary.index[word]])
+        gain = {word: 2 ** (1 - p / len(true_words)) - 1 for p, word in enumerate(true_words)}
+        if gain:
+            gained = gain.get(best[0], 0) + gain.get(best[1], 0) / np.log2(3)
+            ideal = [*gain.values(), 0]
+            ndcgs.append(gained / (ideal[0] + ideal[1] / np.log2(3)))
+    assert figures["ndcg@2"] == pytest.approx(100 * np.mean(ndcgs))
+    assert set(METRICS) - set(figures) == {"lqp_accuracy", "lqp_mse"}
     assert measure(config, trial, Solo()) == figures
 
 
