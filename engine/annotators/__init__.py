@@ -21,6 +21,7 @@ from engine.annotators.linear_svm import LinearSvm, LinearSvmRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
+from engine.annotators.multimodal import Multimodal, MultimodalRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
 from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
@@ -73,4 +74,5 @@ REGISTRY: dict[str, Method] = {
     "naive-rnn": Method(NaiveRnnRecipe, NaiveRnn),
     "linear-svm": Method(LinearSvmRecipe, LinearSvm),
     "rank-svm": Method(RankSvmRecipe, RankSvm),
+    "multimodal": Method(MultimodalRecipe, Multimodal),
 }
