@@ -11,6 +11,7 @@ from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
+from engine.annotators.ms_cnn import MsCnn, MsCnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
@@ -52,4 +53,5 @@ REGISTRY: dict[str, Method] = {
     "stacked": Method(StackedRecipe, Stacked),
     "cnn-r": Method(CnnRRecipe, CnnR),
     "asl-head": Method(AslHeadRecipe, AslHead),
+    "ms-cnn": Method(MsCnnRecipe, MsCnn),
 }

@@ -6,7 +6,6 @@ scale as the maps do, so that the fusion of Eq. 2 works on them as it would on t
 """
 
 from dataclasses import dataclass, fields
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +44,7 @@ class Grids:
         """Numbers of each scale; they add up to the length of the vector."""
         return tuple(s * s * c for s, c in zip(self.sides, self.channels, strict=True))
 
-    def split(self, maps_BM: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    def split(self, maps_BM: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The maps [B, S, S, C] by scale, of vectors [B, M]; no copy."""
         parts = np.split(maps_BM, np.cumsum(self.widths)[:-1], axis=1)
         shapes = zip(parts, self.sides, self.channels, strict=True)

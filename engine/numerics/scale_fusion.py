@@ -19,10 +19,10 @@ def visual_vectors(maps: Sequence[NDArray[np.float32]], weights: Weights) -> NDA
 
     Args:
         maps: [B, S, S, C] by scale, S halved from one to the next.
-        weights: by scale l from 0: `mean<l>` and `scale<l>` [C]; for l > 0 also `wide<l>` [9·C', C']
-            and `wide_bias<l>` of the 3x3 convolution, its window row by row and the channels C' of
-            the scale before it innermost, and `narrow<l>` [C', C], `narrow_bias<l>` of the 1x1
-            convolution. Without these the last scale speaks alone.
+        weights: `mean<l>` and `scale<l>` [C] of each scale l from 0; for l > 0 also `wide<l>`
+            [9·C', C'] and `wide_bias<l>` of the 3x3 convolution, its window row by row and the
+            channels C' of the scale before it innermost, and `narrow<l>` [C', C], `narrow_bias<l>`
+            of the 1x1 convolution. Without these the last scale speaks alone.
     """
     last = len(maps) - 1
     start = 0 if f"wide{last}" in weights else last
@@ -35,9 +35,7 @@ def visual_vectors(maps: Sequence[NDArray[np.float32]], weights: Weights) -> NDA
     return found_BC
 
 
-def _standard(
-    map_BSSC: NDArray[np.float32], weights: Weights, scale: int
-) -> NDArray[np.float32]:
+def _standard(map_BSSC: NDArray[np.float32], weights: Weights, scale: int) -> NDArray[np.float32]:
     standard: NDArray[np.float32] = (map_BSSC - weights[f"mean{scale}"]) * weights[f"scale{scale}"]
     return standard
 

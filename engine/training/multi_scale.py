@@ -1,5 +1,4 @@
-"""The networks of Niu et al. 2017 as torch modules; `engine.numerics.scale_fusion` is their NumPy
-form."""
+"""The networks of Niu et al. 2017 in torch; `engine.numerics.scale_fusion` is their NumPy form."""
 
 import numpy as np
 import torch
@@ -11,8 +10,9 @@ from engine.embed.eager import Preprocessed
 from engine.embed.maps import Grids, MapsBackbone
 from engine.group import Group
 
-MOMENTUM = 0.1
-"""Share of a batch's statistics in the running ones of batch normalisation."""
+MOMENTUM, EPSILON = 0.1, 1e-5
+"""Of batch normalisation: share of a batch in the running statistics, and what keeps a variance
+from being 0."""
 
 
 class _Total(torch.autograd.Function):
@@ -70,10 +70,6 @@ class GroupBatchNorm(nn.Module):
         return total
 
 
-EPSILON = 1e-5
-"""Added to the variances of batch normalisation."""
-
-
 def _spread(values_C: torch.Tensor) -> torch.Tensor:
     return values_C[:, None, None]
 
@@ -113,7 +109,8 @@ class MultiScale(nn.Module):
 
     Args:
         grids: of the maps.
-        means, deviations: [C] by scale, of each channel over the training pictures.
+        scales: mean and standard deviation [C] by scale, of each channel over the training
+            pictures.
         is_fused: all the scales speak; otherwise the last one alone.
         prior_V: float32 [V], the log-odds of each tag that the classifier begins with.
     """
@@ -121,15 +118,14 @@ class MultiScale(nn.Module):
     def __init__(
         self,
         grids: Grids,
-        means: list[NDArray[np.float64]],
-        deviations: list[NDArray[np.float64]],
+        scales: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
         is_fused: bool,
         prior_V: NDArray[np.float32],
         group: Group,
     ) -> None:
         super().__init__()
         self.grids = grids
-        for scale, (mean_C, deviation_C) in enumerate(zip(means, deviations, strict=True)):
+        for scale, (mean_C, deviation_C) in enumerate(scales):
             self.register_buffer(f"mean{scale}", torch.from_numpy(mean_C).float())
             self.register_buffer(f"scale{scale}", torch.from_numpy(1 / deviation_C).float())
         pairs = zip(grids.channels, grids.channels[1:], strict=False) if is_fused else ()
@@ -207,29 +203,46 @@ class Tuned(nn.Module):
     small batch are poor, and would make the ranks' shares of a batch matter.
     """
 
-    def __init__(
-        self,
-        spec: MapsBackbone,
-        network: nn.Module,
-        mean_C: NDArray[np.float64],
-        deviation_C: NDArray[np.float64],
-        prior_V: NDArray[np.float32],
-    ) -> None:
+    def __init__(self, spec: MapsBackbone, prior_V: NDArray[np.float32]) -> None:
         super().__init__()
         self.grids = spec.grids
-        self.backbone = Preprocessed(spec, network)
-        self.mean = nn.Buffer(torch.from_numpy(mean_C).float())
-        self.scale = nn.Buffer(torch.from_numpy(1 / deviation_C).float())
-        self.head = Classifier(len(mean_C), prior_V)
+        self.backbone = Preprocessed(spec, spec.network())
+        channels = self.grids.channels[-1]
+        self.mean = nn.Buffer(torch.zeros(channels))
+        self.scale = nn.Buffer(torch.ones(channels))
+        self.head = Classifier(channels, prior_V)
+
+    def standardise(self, mean_C: NDArray[np.float64], deviation_C: NDArray[np.float64]) -> None:
+        """Tell it the moments of the last scale's channels."""
+        self.mean.copy_(torch.from_numpy(mean_C))
+        self.scale.copy_(torch.from_numpy(1 / deviation_C))
 
     def forward(self, pixels_BHWC: torch.Tensor) -> torch.Tensor:
         maps_BM = self.backbone(pixels_BHWC)
         last_BX = torch.split(maps_BM, list(self.grids.widths), dim=1)[-1]
-        vector_BC = last_BX.unflatten(1, (-1, self.grids.channels[-1])).mean(1)
-        logits_BV: torch.Tensor = self.head((vector_BC - self.mean) * self.scale)
+        vectors_BC = last_BX.unflatten(1, (-1, self.grids.channels[-1])).mean(1)
+        logits_BV: torch.Tensor = self.head((vectors_BC - self.mean) * self.scale)
         return logits_BV
 
     def train(self, mode: bool = True) -> "Tuned":
         super().train(mode)
         self.backbone.eval()
         return self
+
+    def freeze_unused(self, size: int) -> None:
+        """Take the parameters that no logit depends on, such as the classifier's, off training."""
+        nn.init.ones_(self.head.weight)
+        self(torch.zeros(1, size, size, 3, dtype=torch.uint8)).sum().backward()
+        nn.init.zeros_(self.head.weight)
+        for parameter in self.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
+
+    def hand_over(self, network: MultiScale) -> None:
+        """Give a network its classifier, which the moments of the tuned maps are worked into."""
+        last = len(self.grids.channels) - 1
+        mean, scale = network.get_buffer(f"mean{last}"), network.get_buffer(f"scale{last}")
+        with torch.no_grad():
+            network.head.weight.copy_(self.head.weight * (self.scale / scale)[:, None])
+            shift_V = ((mean - self.mean) * self.scale) @ self.head.weight
+            network.head.bias.copy_(self.head.bias + shift_V)
