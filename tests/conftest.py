@@ -51,7 +51,9 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
     )
     maps = maps_column("random", 1)
     plan = embedding_plan(quick_config, thumbnails=True)
-    plan = replace(plan, stages=(*plan.stages, maps_stage(maps)), keeps=(*plan.keeps, maps))
+    plan = replace(
+        plan, stages=(*plan.stages, maps_stage(maps, "torch")), keeps=(*plan.keeps, maps)
+    )
     embedded = plan.workers()(batch)
     tags = [picture.tags for picture in pictures]
     vocabulary = Vocabulary.learn(tags)

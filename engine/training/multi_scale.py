@@ -1,5 +1,7 @@
 """The networks of Niu et al. 2017 in torch; `engine.numerics.scale_fusion` is their NumPy form."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -128,7 +130,7 @@ class MultiScale(nn.Module):
         for scale, (mean_C, deviation_C) in enumerate(scales):
             self.register_buffer(f"mean{scale}", torch.from_numpy(mean_C).float())
             self.register_buffer(f"scale{scale}", torch.from_numpy(1 / deviation_C).float())
-        pairs = zip(grids.channels, grids.channels[1:], strict=False) if is_fused else ()
+        pairs = pairwise(grids.channels) if is_fused else ()
         self.fusions = nn.ModuleList([Fusion(*pair, group) for pair in pairs])
         self.head = Classifier(grids.channels[-1], prior_V)
 
