@@ -11,6 +11,7 @@ from engine.config import FitConfig
 from engine.errors import ConfigError
 from engine.feature_stages import FOLDER, features_stage
 from engine.geometry import Geometry
+from engine.map_columns import MAPS, maps_stage
 from engine.stage import Stage
 
 
@@ -38,7 +39,10 @@ def _features(name: str, source: ColumnSource) -> Stage:
     return features_stage(source.folder / FOLDER)
 
 
-COLUMN_STAGES: dict[str, Callable[[str, ColumnSource], Stage]] = {schema.FEATURES: _features}
+COLUMN_STAGES: dict[str, Callable[[str, ColumnSource], Stage]] = {
+    MAPS: lambda name, _: maps_stage(name),
+    schema.FEATURES: _features,
+}
 """Who makes a column that annotators read beside the embedding, by the part of its name before the
 first '/'; given the whole name."""
 

@@ -22,6 +22,7 @@ from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.multimodal import Multimodal, MultimodalRecipe
+from engine.annotators.ms_cnn import MsCnn, MsCnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
 from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
@@ -75,4 +76,5 @@ REGISTRY: dict[str, Method] = {
     "linear-svm": Method(LinearSvmRecipe, LinearSvm),
     "rank-svm": Method(RankSvmRecipe, RankSvm),
     "multimodal": Method(MultimodalRecipe, Multimodal),
+    "ms-cnn": Method(MsCnnRecipe, MsCnn),
 }
