@@ -20,9 +20,9 @@ from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.linear_svm import LinearSvm, LinearSvmRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
-from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
-from engine.annotators.multimodal import Multimodal, MultimodalRecipe
 from engine.annotators.ms_cnn import MsCnn, MsCnnRecipe
+from engine.annotators.multimodal import Multimodal, MultimodalRecipe
+from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
 from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
