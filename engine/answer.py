@@ -49,7 +49,8 @@ class FuseWorker:
     """Blends, ranks and cuts, and keeps the neighbours that carry a tag which was given.
 
     With `ask` None each row says in its column `ask` what is wanted, and the annotators' shares
-    are told too. The ranking is the same code either way, a row at a time or many.
+    are told too. The ranking is the same code either way, a row at a time or many. With `dense`
+    the blend's score of every tag is written as well.
     """
 
     names: tuple[str, ...]
@@ -58,6 +59,7 @@ class FuseWorker:
     fusion: Fusion
     cut: Cut
     ask: Ask | None
+    dense: bool = False
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         parts = self.fusion.parts(
@@ -73,6 +75,8 @@ class FuseWorker:
         }
         if self.ask is None:
             columns[schema.SHARES] = self._shares(parts, places_BK, counts_B)
+        if self.dense:
+            columns[schema.FUSED] = schema.tensor_column(scores_BV)
         return pa.table(columns)
 
     def _rows_by_ask(self, batch: pa.Table) -> dict[Ask, list[int]]:

@@ -70,6 +70,7 @@ def annotation_plan(
     resources: Mapping[str, Resources] | None = None,
     among: tuple[str, ...] | None = None,
     compute: Compute | None = None,
+    dense: bool = False,
 ) -> Plan:
     """The whole way of a picture through a bundle, from bytes to tags.
 
@@ -80,6 +81,7 @@ def annotation_plan(
         resources: what a stage asks for, by stage name ('decode', 'embed', 'score/<name>',
             'fuse'); stages without an entry ask for one CPU.
         compute: what embeds; None: what the bundle was fitted for.
+        dense: write the score of every tag too, as `schema.FUSED`.
 
     Raises:
         BundleError: another compute is asked for, and the weights here are not the bundle's.
@@ -94,14 +96,16 @@ def annotation_plan(
         ),
         *(column_stage(name, source) for name in read_columns(bundle)),
         *(score_stage(bundle, name) for name in manifest.annotators),
-        fuse_stage(bundle, top_k, among),
+        fuse_stage(bundle, top_k, among, dense),
     ]
     given = resources or {}
     placed = [
         Stage(s.name, s.make, s.reads, s.writes, given.get(s.name, s.resources)) for s in stages
     ]
     plan = Plan(
-        tuple(placed), (schema.TAGS, schema.NEIGHBOURS), stamps={schema.BUNDLE_ID: bundle.id}
+        tuple(placed),
+        (schema.TAGS, schema.NEIGHBOURS, *([schema.FUSED] if dense else [])),
+        stamps={schema.BUNDLE_ID: bundle.id},
     )
     plan.check({schema.IMAGE_ID, schema.BYTES} | ({schema.ASK} if top_k is None else set()))
     return plan
@@ -261,7 +265,12 @@ class ScoreWorker:
         return pa.table(columns)
 
 
-def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None = None) -> Stage:
+def fuse_stage(
+    bundle: Bundle,
+    top_k: TopK | None,
+    among: tuple[str, ...] | None = None,
+    dense: bool = False,
+) -> Stage:
     """All the annotators' scores to the tags of a picture, with the neighbours they came from."""
     index = bundle.vocabulary.index
     places = None if among is None else tuple(sorted(index[tag] for tag in among if tag in index))
@@ -273,10 +282,17 @@ def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None
     )
     asked = [] if top_k is not None else [schema.ASK]
     told = [] if top_k is not None else [pa.field(schema.SHARES, schema.SHARE_LISTS)]
+    if dense:
+        tags = schema.tensor_type(np.float32, (len(bundle.vocabulary),))
+        told.append(pa.field(schema.FUSED, tags))
     return Stage(
         "fuse",
         _MakeFuse(
-            bundle.folder, names, witnesses, None if top_k is None else Ask(top_k, None, places)
+            bundle.folder,
+            names,
+            witnesses,
+            None if top_k is None else Ask(top_k, None, places),
+            dense,
         ),
         reads=(
             *(schema.score_column(name) for name in names),
@@ -297,6 +313,7 @@ class _MakeFuse:
     names: tuple[str, ...]
     witnesses: tuple[str, ...]
     ask: Ask | None
+    dense: bool
 
     def __call__(self) -> Worker:
         bundle = load_bundle(self.folder)
@@ -307,4 +324,5 @@ class _MakeFuse:
             bundle.fusion,
             bundle.cut,
             self.ask,
+            self.dense,
         )

@@ -1,6 +1,5 @@
 """One row of a table on one split of a corpus: fitted, asked, and measured by every metric."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +11,8 @@ from engine.cut import Cut
 from engine.fitting import VALIDATION_AT_MOST, score_corpus
 from engine.fusion import Fusion
 from engine.group import Group
-from engine.numerics.metric_registry import DEPTH, Answers, figures_of
+from engine.measuring import answers_among, places_among
+from engine.numerics.metric_registry import figures_of
 from engine.recipe import Annotator
 from engine.table.config import TagCount
 from engine.table.pictures import Pictures
@@ -61,7 +61,8 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
     said = say_of(asked, seeded, training, vocabulary, group, counts=trial.k == "auto")
     words = trial.words or vocabulary.tags
     places_NW = test.places(test_rows, words)
-    answers = answers_among(words, vocabulary, said, places_NW, trial.k)
+    given_NR, counts_N = given_among(places_among(words, vocabulary), said, places_NW, trial.k)
+    answers = answers_among(words, vocabulary, said.scores_NV, given_NR, counts_N, places_NW)
     return figures_of(answers)
 
 
@@ -117,44 +118,21 @@ def say_of(
     return Said(fusion.total(parts), cut, fusion.informed(parts))
 
 
-def answers_among(
-    words: Sequence[str],
-    vocabulary: Vocabulary,
-    said: Said,
-    places_NW: NDArray[np.float32],
-    k: TagCount,
-) -> Answers:
-    """The best tags of each picture among `words`, in the order of these.
-
-    Equal scores go to the tag that is more frequent in training, as in a bundle.
+def given_among(
+    known_K: NDArray[np.int64], said: Said, places_NW: NDArray[np.float32], k: TagCount
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tags that each picture gets: places on the V axis [N, R], and how many count [N].
 
     Args:
-        places_NW: of the true tags; see `Answers`.
-        k: how many; under 'true' a picture without one of `words` is given none.
+        known_K: places of the tags that may be given.
+        places_NW: above 0 where a counted word is true.
+        k: how many; under 'true' a picture without a true word gets none.
     """
-    place = {word: column for column, word in enumerate(words)}
-    known_K = np.array(
-        sorted(vocabulary.index[word] for word in words if word in vocabulary.index), dtype=np.int64
-    )
-    columns_K = np.array([place[vocabulary.tags[tag]] for tag in known_K], dtype=np.int64)
     scores_NK = said.scores_NV[:, known_K]
-    scores_NW = np.zeros(places_NW.shape, dtype=np.float32)
-    scores_NW[:, columns_K] = scores_NK
-    truth_NW = places_NW > 0
-    counts_N = _counts(said, scores_NK, truth_NW, k)
-    order_NR, _ = said.cut.rank(scores_NK, max(DEPTH, int(counts_N.max(initial=0))))
-    ranking_NR = columns_K[order_NR]
-    given_NW = np.zeros(places_NW.shape, dtype=np.bool_)
-    is_given_NR = np.arange(ranking_NR.shape[1]) < counts_N[:, None]
-    np.put_along_axis(given_NW, ranking_NR, is_given_NR, axis=1)
-    return Answers(scores_NW, given_NW, truth_NW, ranking_NR, places_NW)
-
-
-def _counts(
-    said: Said, scores_NK: NDArray[np.float32], truth_NW: NDArray[np.bool_], k: TagCount
-) -> NDArray[np.int64]:
     if k == "true":
-        return truth_NW.sum(1)
-    if k == "auto":
-        return said.cut.rank(scores_NK, "auto", said.informed_N)[1]
-    return np.full(len(scores_NK), k)
+        counts_N = np.minimum((places_NW > 0).sum(1), len(known_K))
+        order_NR, _ = said.cut.rank(scores_NK, max(1, int(counts_N.max(initial=0))))
+    else:
+        order_NR, counts_N = said.cut.rank(scores_NK, k, said.informed_N)
+        counts_N = np.minimum(counts_N, len(known_K))
+    return known_K[order_NR], counts_N
