@@ -10,10 +10,11 @@ from scipy import sparse
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.linear import Linear
 from engine.bundle import load_bundle, new_bundle, seal_bundle
+from engine.calibration import Calibration
 from engine.cca_space import ImageProjection, correlation_normalised
 from engine.cut import Cut
 from engine.embed import backbone
-from engine.fusion import Calibration, Fusion
+from engine.fusion import Fusion
 from engine.index import ArrayVectors, IndexWish, build_index
 from engine.placement import Placement
 from engine.vocab import Vocabulary

@@ -2,60 +2,18 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.special import expit, logit
 
+from engine.calibration import Calibration, Scope
 from engine.errors import BundleError
-
-_LEAST, _MOST = np.float32(1e-12), np.float32(1 - 1e-6)
-"""Where scores are clipped; small ones keep their order far down, as nearest neighbours need."""
 
 _LIFT_FLOOR = 0.03
 """Least root mean square of a tag that a lift counts with, relative to that of all tags."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Platt's monotone map of a score: sigmoid(slope · logit(s) + intercept), slope > 0.
-
-    One map for all tags: it changes no ranking, so a calibrated score of 0.7 is right in about
-    seven of ten cases over the tags together, not for each tag by itself.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    @classmethod
-    def learn(cls, scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix) -> "Calibration":
-        """Fit to scores in [0, 1] and binary labels by maximum likelihood."""
-        # Here, not above: the import takes a second that a fitted bundle need not pay.
-        from sklearn.linear_model import LogisticRegression
-
-        truth = labels_NV.toarray().ravel() > 0
-        if truth.all() or not truth.any():
-            return cls()
-        model = LogisticRegression(C=1e6)
-        model.fit(_log_odds(scores_NV).reshape(-1, 1), truth)
-        slope, least = float(model.coef_[0, 0]), 1e-3
-        if slope < least:
-            # Scores that say nothing, or the wrong thing, keep their order and lose their weight.
-            return cls(least, float(logit(truth.mean())))
-        return cls(slope, float(model.intercept_[0]))
-
-    def __call__(self, scores_BV: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Calibrate float32 scores of any shape."""
-        log_odds = _log_odds(scores_BV) * np.float32(self.slope) + np.float32(self.intercept)
-        return expit(log_odds).astype(np.float32, copy=False)
-
-
-def _log_odds(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    clipped = np.clip(scores.astype(np.float32), _LEAST, _MOST)
-    return logit(clipped).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -129,6 +87,7 @@ class Fusion:
         seed: int,
         lift: float = 0.0,
         optional: Collection[str] = (),
+        scope: Scope = "all",
     ) -> "Fusion":
         """Fit on held-out scores [N, V], one array an annotator.
 
@@ -137,11 +96,13 @@ class Fusion:
             optional: annotators that may abstain, though not all of them. What is learned of the
                 others is what would be learned without these, so a picture from which they
                 abstain is scored as if they were not there.
+            scope: of each annotator's calibration; that of the blend is one map for all tags, so
+                that it changes no ranking.
         """
         calibrations, calibrated = {}, {}
         for name, scores_NV in scores.items():
             rows_M = np.flatnonzero(speaking(scores_NV))
-            calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M])
+            calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M], scope)
             calibrated[name] = calibrations[name](scores_NV)
         always = {name: s for name, s in scores.items() if name not in optional}
         weights = exponentiated_gradient(
@@ -174,11 +135,11 @@ class Fusion:
         lift = None if self.lift_V is None else [float(value) for value in self.lift_V]
         content = {
             "weights": dict(self.weights),
-            "calibrations": {name: asdict(one) for name, one in self.calibrations.items()},
-            "final": asdict(self.final),
+            "calibrations": {name: one.to_json() for name, one in self.calibrations.items()},
+            "final": self.final.to_json(),
             "lift": lift,
             "optional": self.optional,
-            "final_informed": None if self.final_informed is None else asdict(self.final_informed),
+            "final_informed": None if self.final_informed is None else self.final_informed.to_json(),
         }
         path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -190,11 +151,11 @@ class Fusion:
             lift, informed = content["lift"], content["final_informed"]
             return cls(
                 content["weights"],
-                {name: Calibration(**value) for name, value in content["calibrations"].items()},
-                Calibration(**content["final"]),
+                {name: Calibration.from_json(value) for name, value in content["calibrations"].items()},
+                Calibration.from_json(content["final"]),
                 lift if lift is None else np.array(lift, dtype=np.float32),
                 tuple(content["optional"]),
-                None if informed is None else Calibration(**informed),
+                None if informed is None else Calibration.from_json(informed),
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"{path}: not a fusion of this format ({error})") from error

@@ -8,10 +8,11 @@ import numpy as np
 from engine.accuracy import choose_way
 from engine.annotators.class_posterior import ClassPosterior
 from engine.bundle import BackboneEntry, Manifest, new_bundle, seal_bundle
+from engine.calibration import Calibration
 from engine.config import EmbedConfig, FitConfig
 from engine.cut import Cut
 from engine.embed import Compute, backbone, class_head
-from engine.fusion import Calibration, Fusion
+from engine.fusion import Fusion
 from engine.image import DecodeLimits
 from engine.imagenet import class_tags
 from engine.vocab import Vocabulary

@@ -18,12 +18,13 @@ from sklearn.metrics import average_precision_score
 from engine import schema
 from engine.annotators import REGISTRY
 from engine.bundle import BackboneEntry, Manifest, load_bundle, new_bundle, seal_bundle
+from engine.calibration import Calibration
 from engine.corpus import Corpus
 from engine.cut import Cut
 from engine.embed import backbone
 from engine.errors import BundleError
 from engine.fitting import Material, ranked_tags
-from engine.fusion import Calibration, Fusion, speaking
+from engine.fusion import Fusion, speaking
 from engine.group import Solo
 from engine.image import DecodeLimits
 from engine.numerics.metrics import picture_metrics

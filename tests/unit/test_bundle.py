@@ -19,10 +19,11 @@ from engine.bundle import (
     new_bundle,
     seal_bundle,
 )
+from engine.calibration import Calibration
 from engine.cut import Cut
 from engine.embed import backbone
 from engine.errors import BundleError
-from engine.fusion import Calibration, Fusion
+from engine.fusion import Fusion
 from engine.image import DecodeLimits
 from engine.pretrained import write_imagenet_bundle
 from engine.thumbnails import save_thumbnails

@@ -11,8 +11,9 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.metrics import log_loss
 
+from engine.calibration import Calibration
 from engine.errors import BundleError
-from engine.fusion import Calibration, Fusion, exponentiated_gradient
+from engine.fusion import Fusion, exponentiated_gradient
 from engine.numerics.metrics import calibration_error
 
 BOUNDED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
