@@ -51,12 +51,12 @@ class Calibration:
     ) -> "Calibration":
         """Fit to scores in [0, 1] and binary labels, by maximum likelihood for all tags.
 
-        With the scope 'tags' each tag then gets a map of its own. Its log-odds are z + c + d(z - m),
-        z those of the map for all tags, m where the tag's scores are least certain; shift c and
-        tilt d are drawn from normal distributions around 0, whose variances are learned from all
-        the tags together (empirical Bayes: Laplace's approximation in an EM). So a tag that is
-        rare, or like the others, keeps the map for all tags, and a frequent one that is not like
-        them leaves it: how far, the corpus decides, and no pseudo-count has to be chosen.
+        With the scope 'tags' each tag then gets a map of its own. Its log-odds are
+        z + c + d(z - m), z those of the map for all tags, m where the tag's scores are least
+        certain; shift c and tilt d are drawn from normal distributions around 0, whose variances
+        are learned from all the tags together (empirical Bayes: Laplace's approximation in an EM).
+        So a tag that is rare, or like the others, keeps the map for all tags, and a frequent one
+        that is not like them leaves it. How far, the corpus decides: no pseudo-count is chosen.
         """
         # Here, not above: the import takes a second that a fitted bundle need not pay.
         from sklearn.linear_model import LogisticRegression

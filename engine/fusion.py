@@ -11,9 +11,13 @@ from scipy import sparse
 
 from engine.calibration import Calibration, Scope
 from engine.errors import BundleError
+from engine.numerics.online_weights import learn_weights
 
 _LIFT_FLOOR = 0.03
 """Least root mean square of a tag that a lift counts with, relative to that of all tags."""
+
+
+Course = tuple[tuple[int, Mapping[str, float]], ...]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Fusion:
         optional: the annotators that may abstain.
         final_informed: in place of `final` for a picture of which one of `optional` speaks: what
             is known of more tells more.
+        course: how the weights moved while they were learned: (triples so far, weights).
     """
 
     weights: Mapping[str, float]
@@ -35,6 +40,7 @@ class Fusion:
     lift_V: NDArray[np.float32] | None = None
     optional: tuple[str, ...] = ()
     final_informed: Calibration | None = None
+    course: Course = ()
 
     def __call__(self, scores: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Blend scores [B, V], one array an annotator, into float32 [B, V] in [0, 1].
@@ -105,16 +111,15 @@ class Fusion:
             calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M], scope)
             calibrated[name] = calibrations[name](scores_NV)
         always = {name: s for name, s in scores.items() if name not in optional}
-        weights = exponentiated_gradient(
-            {name: calibrated[name] for name in always}, labels_NV, seed
-        )
+        weights, course = _learned({name: calibrated[name] for name in always}, labels_NV, seed)
         if len(always) < len(scores):
-            weights = _joined(weights, calibrated, labels_NV, seed)
+            weights, course = _joined(weights, calibrated, labels_NV, seed)
         draft = cls(
             weights,
             calibrations,
             Calibration(),
             optional=tuple(name for name in scores if name in optional),
+            course=course,
         )
         if lift > 0:
             mean_square_V = np.square(draft(always)).mean(axis=0)
@@ -139,7 +144,8 @@ class Fusion:
             "final": self.final.to_json(),
             "lift": lift,
             "optional": self.optional,
-            "final_informed": None if self.final_informed is None else self.final_informed.to_json(),
+            "final_informed": self.final_informed and self.final_informed.to_json(),
+            "course": [{"triples": triples, "weights": dict(w)} for triples, w in self.course],
         }
         path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -149,13 +155,15 @@ class Fusion:
         content = json.loads(path.read_text(encoding="utf-8"))
         try:
             lift, informed = content["lift"], content["final_informed"]
+            maps = content["calibrations"].items()
             return cls(
                 content["weights"],
-                {name: Calibration.from_json(value) for name, value in content["calibrations"].items()},
+                {name: Calibration.from_json(value) for name, value in maps},
                 Calibration.from_json(content["final"]),
                 lift if lift is None else np.array(lift, dtype=np.float32),
                 tuple(content["optional"]),
                 None if informed is None else Calibration.from_json(informed),
+                tuple((one["triples"], one["weights"]) for one in content["course"]),
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"{path}: not a fusion of this format ({error})") from error
@@ -167,6 +175,21 @@ def speaking(scores_BV: NDArray[np.float32]) -> NDArray[np.bool_]:
     return speaks_B
 
 
+def _learned(
+    calibrated: Mapping[str, NDArray[np.float32]],
+    labels_NV: sparse.csr_matrix,
+    seed: int,
+    start_A: NDArray[np.float64] | None = None,
+) -> tuple[dict[str, float], Course]:
+    stacked_ANV = np.stack(list(calibrated.values()))
+    found = learn_weights(stacked_ANV, labels_NV, seed, start_A=start_A)
+    course = tuple(
+        (point.triples, dict(zip(calibrated, point.weights_A.tolist(), strict=True)))
+        for point in found.course
+    )
+    return dict(zip(calibrated, found.weights_A.tolist(), strict=True)), course
+
+
 _OTHERS = ""
 """Stands for the blend of the annotators that never abstain: no annotator has an empty name."""
 
@@ -176,72 +199,19 @@ def _joined(
     calibrated: Mapping[str, NDArray[np.float32]],
     labels_NV: sparse.csr_matrix,
     seed: int,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Course]:
     """Weights of all, those in `weights` in the same proportion to each other as there."""
     blend_NV = np.asarray(sum(np.float32(w) * calibrated[n] for n, w in weights.items()))
     optional = {name: s for name, s in calibrated.items() if name not in weights}
     share = 1 / len(calibrated)
-    joined = exponentiated_gradient(
-        {_OTHERS: blend_NV, **optional},
-        labels_NV,
-        seed,
-        start={_OTHERS: len(weights) * share} | dict.fromkeys(optional, share),
-    )
-    rest = joined.pop(_OTHERS)
-    all_weights = {name: rest * weight for name, weight in weights.items()} | joined
-    return {name: all_weights[name] for name in calibrated}
+    start_A = np.array([len(weights) * share] + [share] * len(optional))
+    joined, course = _learned({_OTHERS: blend_NV, **optional}, labels_NV, seed, start_A)
 
+    def apart(together: Mapping[str, float]) -> dict[str, float]:
+        rest = together[_OTHERS]
+        return {
+            name: together[name] if name in together else rest * weights[name]
+            for name in calibrated
+        }
 
-def exponentiated_gradient(
-    scores: Mapping[str, NDArray[np.float32]],
-    labels_NV: sparse.csr_matrix,
-    seed: int,
-    margin: float = 0.1,
-    rate: float = 0.05,
-    start: Mapping[str, float] | None = None,
-) -> dict[str, float]:
-    """Learn combination weights on the simplex in one pass (Sun et al., Eq. 8 to 11).
-
-    From each picture comes one triple for each of its tags: the tag itself, and the tag that it
-    does not carry and that the present combination ranks highest. With S the vector of the
-    annotators' score differences, the hinge max(0, margin - weights·S) has the subgradient -S
-    where it is positive (Algorithm 1 omits the margin by a slip), so the update multiplies each
-    weight by exp(rate·S) and normalises. Their mean over the pass is returned, which settles what
-    a single triple sways.
-
-    Those that abstain from a picture sleep: the others share out among themselves what weight they
-    have together (Freund et al. 1997, Using and combining predictors that specialize).
-
-    Args:
-        scores: calibrated scores [N, V], one array an annotator.
-        margin: in calibrated score.
-        rate: of the multiplicative step.
-        start: the weights at first; None: all the same.
-    """
-    names = list(scores)
-    alpha_A = np.array([1 / len(names) if start is None else start[name] for name in names])
-    if len(names) == 1 or labels_NV.nnz == 0:
-        return dict(zip(names, alpha_A.tolist(), strict=True))
-    stacked_ANV = np.stack([scores[name] for name in names])
-    awake_AN = np.stack([speaking(scores[name]) for name in names])
-    total_A = np.zeros(len(names))
-    triples = 0
-    for row in np.random.default_rng(seed).permutation(labels_NV.shape[0]):
-        carried = labels_NV.indices[labels_NV.indptr[row] : labels_NV.indptr[row + 1]]
-        awake_S = np.flatnonzero(awake_AN[:, row])
-        if len(carried) in (0, labels_NV.shape[1]) or len(awake_S) < 2:
-            continue
-        scores_SV = stacked_ANV[awake_S, row]
-        together = alpha_A[awake_S].sum()
-        for tag in carried:
-            beta_S = alpha_A[awake_S] / together
-            combined_V = beta_S @ scores_SV
-            combined_V[carried] = -np.inf
-            difference_S = scores_SV[:, tag] - scores_SV[:, int(np.argmax(combined_V))]
-            if margin - beta_S @ difference_S > 0:
-                beta_S *= np.exp(rate * difference_S)
-                alpha_A[awake_S] = together * beta_S / beta_S.sum()
-            total_A += alpha_A
-            triples += 1
-    mean_A = total_A / triples if triples else alpha_A
-    return dict(zip(names, mean_A.tolist(), strict=True))
+    return apart(joined), tuple((triples, apart(one)) for triples, one in course)

@@ -226,31 +226,43 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
     if method.gives_evidence:
         fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
+    counts = bundle.ensemble.counter == name
+    if counts:
+        fields.append(pa.field(schema.QUANTITY, pa.float32()))
     reads = method.reads_of(bundle.folder / "annotators" / name)
-    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), reads, tuple(fields))
+    return Stage(f"score/{name}", _MakeScore(bundle.folder, name, counts), reads, tuple(fields))
 
 
 @dataclass(frozen=True)
 class _MakeScore:
     folder: Path
     name: str
+    counts: bool
 
     def __call__(self) -> Worker:
-        return ScoreWorker(self.name, load_bundle(self.folder).annotator(self.name))
+        return ScoreWorker(self.name, load_bundle(self.folder).annotator(self.name), self.counts)
 
 
 @dataclass(frozen=True)
 class ScoreWorker:
-    """Turns an annotator's verdict into columns."""
+    """Turns an annotator's verdict into columns.
+
+    Attributes:
+        counts: whether it also says how many tags a picture gets.
+    """
 
     name: str
     annotator: Annotator
+    counts: bool = False
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         verdict = self.annotator.score(batch)
         columns = {schema.score_column(self.name): schema.tensor_column(verdict.scores_BV)}
         if verdict.evidence is not None:
             columns[schema.evidence_column(self.name)] = verdict.evidence
+        if self.counts:
+            assert verdict.quantity_B is not None, self.name
+            columns[schema.QUANTITY] = pa.array(verdict.quantity_B, pa.float32())
         return pa.table(columns)
 
 
@@ -265,6 +277,7 @@ def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None
         if REGISTRY[kind].annotator.gives_evidence
     )
     asked = [] if top_k is not None else [schema.ASK]
+    counted = [] if bundle.ensemble.counter is None else [schema.QUANTITY]
     told = [] if top_k is not None else [pa.field(schema.SHARES, schema.SHARE_LISTS)]
     return Stage(
         "fuse",
@@ -274,6 +287,7 @@ def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None
         reads=(
             *(schema.score_column(name) for name in names),
             *(schema.evidence_column(name) for name in witnesses),
+            *counted,
             *asked,
         ),
         writes=(
@@ -297,7 +311,6 @@ class _MakeFuse:
             self.names,
             self.witnesses,
             bundle.vocabulary.tags,
-            bundle.fusion,
-            bundle.cut,
+            bundle.ensemble,
             self.ask,
         )

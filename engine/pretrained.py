@@ -12,6 +12,7 @@ from engine.calibration import Calibration
 from engine.config import EmbedConfig, FitConfig
 from engine.cut import Cut
 from engine.embed import Compute, backbone, class_head
+from engine.ensemble import Ensemble
 from engine.fusion import Fusion
 from engine.image import DecodeLimits
 from engine.imagenet import class_tags
@@ -51,8 +52,8 @@ def write_imagenet_bundle(
     )
     with new_bundle(folder, overwrite=True) as draft:
         vocabulary.save(draft / "vocabulary.json")
-        Fusion({NAME: 1.0}, {NAME: Calibration()}, Calibration()).save(draft / "fusion.json")
-        Cut(threshold=THRESHOLD).save(draft / "cut.json")
+        fusion = Fusion({NAME: 1.0}, {NAME: Calibration()}, Calibration())
+        Ensemble(fusion, Cut(threshold=THRESHOLD)).save(draft)
         place = draft / "annotators" / NAME
         place.mkdir(parents=True)
         annotator.save(place)

@@ -20,6 +20,7 @@ BUNDLE_ID = "bundle_id"
 SOCIAL_TAGS = "social_tags"
 ASK = "ask"
 SHARES = "shares"
+QUANTITY = "quantity"
 
 SCORED_TAGS = pa.list_(pa.struct([("tag", pa.string()), ("score", pa.float32())]))
 """Tags of a picture with their scores in [0, 1], best first."""

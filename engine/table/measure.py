@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus, split_rows
-from engine.fitting import VALIDATION_AT_MOST, ranked_tags, score_corpus
-from engine.fusion import Fusion
+from engine.fitting import ranked_tags
 from engine.group import Group
+from engine.members import fit_members, score_corpus
 from engine.numerics.metric_registry import METRICS, Answers
-from engine.recipe import Annotator
 from engine.table.pictures import Pictures
 from engine.vocab import Vocabulary
 
@@ -76,21 +75,7 @@ def fitted_scores(
     if len(config.annotators) == 1 and config.lift == 0:
         (recipe,) = config.annotators.values()
         return np.nan_to_num(score_corpus(recipe.fit(training, vocabulary, group), asked), nan=0)
-    share = min(config.validation, VALIDATION_AT_MOST / len(training))
-    fit_rows, validation_rows = split_rows(training.ids, share, config.seed)
-    part, validation = training.subset(fit_rows), training.subset(validation_rows)
-    fitted: dict[str, Annotator] = {
-        name: recipe.fit(part, vocabulary, group) for name, recipe in config.annotators.items()
-    }
-    optional = {name for name, one in fitted.items() if one.may_abstain}
-    held_out = {name: score_corpus(one, validation) for name, one in fitted.items()}
-    fusion = Fusion.learn(held_out, validation.labels_NV, config.seed, config.lift, optional)
-    if config.refit:
-        fitted = {
-            name: recipe.fit(training, vocabulary, group)
-            for name, recipe in config.annotators.items()
-        }
-    return fusion({name: score_corpus(one, asked) for name, one in fitted.items()})
+    return fit_members(config, training, vocabulary, group).opinion(asked).scores_BV
 
 
 def answers_among(
