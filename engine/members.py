@@ -147,6 +147,9 @@ def _verdicts(annotator: Annotator, corpus: Corpus) -> Iterator[Verdict]:
         if corpus.pixels is not None and schema.PIXELS in annotator.reads:
             squares = corpus.pixels.take(np.arange(rows.start, rows.stop))
             batch = batch.append_column(schema.PIXELS, schema.tensor_column(squares))
+        for name in corpus.columns.keys() & set(annotator.reads):
+            values = corpus.columns[name].take(np.arange(rows.start, rows.stop))
+            batch = batch.append_column(name, schema.tensor_column(values))
         yield annotator.score(batch)
         start = rows.stop
 
