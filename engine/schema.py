@@ -20,6 +20,7 @@ BUNDLE_ID = "bundle_id"
 SOCIAL_TAGS = "social_tags"
 ASK = "ask"
 SHARES = "shares"
+QUANTITY = "quantity"
 FUSED = "score/"
 """The blend's score of every tag: the name that no annotator's own column has."""
 

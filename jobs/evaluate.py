@@ -177,6 +177,7 @@ class _Said:
     true: list[list[str]] = field(default_factory=list)
     given: list[NDArray[np.int64]] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
+    quantities: list[NDArray[np.float32]] = field(default_factory=list)
 
     def add(self, number: int, part: pa.Table) -> None:
         """Take what is in the part of a chunk."""
@@ -195,6 +196,8 @@ class _Said:
             for tags in used.column(schema.TAGS).to_pylist()
         )
         self.scores.append(schema.float_tensor(used, schema.FUSED))
+        if schema.QUANTITY in used.column_names:
+            self.quantities.append(used.column(schema.QUANTITY).to_numpy())
 
     def answers(self, words: tuple[str, ...]) -> Answers:
         """All of it over the counted words."""
@@ -203,8 +206,15 @@ class _Said:
         given_NR[np.arange(given_NR.shape[1]) < counts_N[:, None]] = np.concatenate(self.given)
         counted = Vocabulary(words, (0,) * len(words))
         places_NW = counted.encode_places(self.true).toarray()
-        scores_NV = np.concatenate(self.scores)
-        return answers_among(words, self.vocabulary, scores_NV, given_NR, counts_N, places_NW)
+        return answers_among(
+            words,
+            self.vocabulary,
+            np.concatenate(self.scores),
+            given_NR,
+            counts_N,
+            places_NW,
+            np.concatenate(self.quantities) if self.quantities else None,
+        )
 
 
 def _words(answers: Answers, words: tuple[str, ...]) -> list[dict[str, object]]:

@@ -6,10 +6,11 @@ import numpy as np
 
 from engine import schema
 from engine.bundle import Bundle
+from engine.fusion import Fusion
 from engine.geometry import thumbnail
 from engine.image import ImageError, decode
 from engine.numerics.metric_registry import Answers
-from engine.report import Examples, Facts, best_and_worst, render_report
+from engine.report import Course, Examples, Facts, best_and_worst, render_report
 from engine.report.content import shown
 from jobs.chunks import Inventory
 from jobs.reading import read_chunk
@@ -42,7 +43,19 @@ def write_report(
         shown(answers, words, worst_M, ids, pictures), shown(answers, words, best_M, ids, pictures)
     )
     trained = dict(zip(bundle.vocabulary.tags, bundle.vocabulary.counts, strict=True))
-    return render_report(facts, answers, words, trained, examples, None)
+    return render_report(facts, answers, words, trained, examples, _course(bundle.fusion))
+
+
+def _course(fusion: Fusion) -> Course | None:
+    """How the weights were learned, if they were: a lone annotator has none to learn."""
+    if not fusion.course:
+        return None
+    names = tuple(fusion.weights)
+    return Course(
+        names,
+        tuple(triples for triples, _ in fusion.course),
+        tuple(tuple(weights.get(name, 0.0) for name in names) for _, weights in fusion.course),
+    )
 
 
 def _pictures(

@@ -1,19 +1,20 @@
 """One row of a table on one split of a corpus: fitted, asked, and measured by every metric."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.calibration import Calibration
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus, split_rows
 from engine.cut import Cut
-from engine.fitting import VALIDATION_AT_MOST, score_corpus
+from engine.ensemble import Ensemble, Opinion
 from engine.fusion import Fusion
 from engine.group import Group
 from engine.measuring import answers_among, places_among
+from engine.members import fit_members, statements
 from engine.numerics.metric_registry import figures_of
-from engine.recipe import Annotator
 from engine.table.config import TagCount
 from engine.table.pictures import Pictures
 from engine.vocab import Vocabulary
@@ -58,30 +59,26 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
     # With every tag of its own, so that no picture drops out for a tag that was not trained on.
     asked, _ = test.corpus(test_rows, VocabularyConfig())
     seeded = config.model_copy(update={"seed": trial.seed})
-    said = say_of(asked, seeded, training, vocabulary, group, counts=trial.k == "auto")
+    said = said_of(asked, seeded, training, vocabulary, group, trial.k == "auto")
     words = trial.words or vocabulary.tags
     places_NW = test.places(test_rows, words)
     given_NR, counts_N = given_among(places_among(words, vocabulary), said, places_NW, trial.k)
-    answers = answers_among(words, vocabulary, said.scores_NV, given_NR, counts_N, places_NW)
+    opinion = said.opinion
+    answers = answers_among(
+        words, vocabulary, opinion.scores_BV, given_NR, counts_N, places_NW, opinion.quantity_B
+    )
     return figures_of(answers)
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a fitted row says of N pictures.
+    """What a fitted row says of N pictures, and what ranks and counts the tags by that."""
 
-    Attributes:
-        scores_NV: float32 in [0, 1]; zeros for a picture of which nothing is known.
-        cut: how many tags they get under 'auto'.
-        informed_N: of which pictures an annotator speaks that may abstain.
-    """
-
-    scores_NV: NDArray[np.float32]
-    cut: Cut = field(default_factory=Cut)
-    informed_N: NDArray[np.bool_] | None = None
+    ensemble: Ensemble
+    opinion: Opinion
 
 
-def say_of(
+def said_of(
     asked: Corpus,
     config: FitConfig,
     training: Corpus,
@@ -89,33 +86,26 @@ def say_of(
     group: Group,
     counts: bool = False,
 ) -> Said:
-    """Score the pictures `asked` by what the configuration says, fitted on `training`.
+    """Ask what the configuration says, fitted on `training`, about the pictures `asked`.
 
-    One annotator without a lift is asked as it is, fitted on all the training pictures. Otherwise,
-    and where `counts` says that a number of tags is wanted, blend, lift and cut are learned as in
-    `engine.fitting.fit_bundle`.
+    One annotator without a lift is asked as it is, fitted on all the training pictures; where
+    `counts` says that a number of tags is wanted, only if it tells that number itself. Otherwise
+    the annotators are fitted and blended as in `engine.fitting.fit_bundle`.
     """
-    if len(config.annotators) == 1 and config.lift == 0 and not counts:
-        (recipe,) = config.annotators.values()
-        scores_NV = score_corpus(recipe.fit(training, vocabulary, group), asked)
-        return Said(np.nan_to_num(scores_NV, nan=0))
-    share = min(config.validation, VALIDATION_AT_MOST / len(training))
-    fit_rows, validation_rows = split_rows(training.ids, share, config.seed)
-    part, validation = training.subset(fit_rows), training.subset(validation_rows)
-    fitted: dict[str, Annotator] = {
-        name: recipe.fit(part, vocabulary, group) for name, recipe in config.annotators.items()
-    }
-    optional = {name for name, one in fitted.items() if one.may_abstain}
-    held_out = {name: score_corpus(one, validation) for name, one in fitted.items()}
-    fusion = Fusion.learn(held_out, validation.labels_NV, config.seed, config.lift, optional)
-    cut = Cut.learn(fusion(held_out), validation.labels_NV)
-    if config.refit:
-        fitted = {
-            name: recipe.fit(training, vocabulary, group)
-            for name, recipe in config.annotators.items()
-        }
-    parts = fusion.parts({name: score_corpus(one, asked) for name, one in fitted.items()})
-    return Said(fusion.total(parts), cut, fusion.informed(parts))
+    lone = len(config.annotators) == 1 and config.lift == 0
+    if not lone or (counts and config.count.source is None):
+        members = fit_members(config, training, vocabulary, group)
+        return Said(members.ensemble, members.opinion(asked))
+    ((name, recipe),) = config.annotators.items()
+    said = statements({name: recipe.fit(training, vocabulary, group)}, asked)
+    fusion = Fusion({name: 1.0}, {name: Calibration()}, Calibration())
+    opinion = Opinion(
+        # Of a picture from which it abstains nothing is known.
+        np.nan_to_num(said.scores[name], nan=0),
+        np.zeros(len(asked), dtype=np.bool_),
+        said.quantities.get(name),
+    )
+    return Said(Ensemble(fusion, Cut(), config.count.source), opinion)
 
 
 def given_among(
@@ -126,13 +116,14 @@ def given_among(
     Args:
         known_K: places of the tags that may be given.
         places_NW: above 0 where a counted word is true.
-        k: how many; under 'true' a picture without a true word gets none.
+        k: how many; under 'true' a picture without a true word gets none, and the order is that of
+            the scores.
     """
-    scores_NK = said.scores_NV[:, known_K]
+    if not len(known_K):
+        return np.zeros((len(places_NW), 0), np.int64), np.zeros(len(places_NW), np.int64)
     if k == "true":
         counts_N = np.minimum((places_NW > 0).sum(1), len(known_K))
-        order_NR, _ = said.cut.rank(scores_NK, max(1, int(counts_N.max(initial=0))))
-    else:
-        order_NR, counts_N = said.cut.rank(scores_NK, k, said.informed_N)
-        counts_N = np.minimum(counts_N, len(known_K))
-    return known_K[order_NR], counts_N
+        scores_NK = said.opinion.scores_BV[:, known_K]
+        order_NR, _ = Cut().rank(scores_NK, max(1, int(counts_N.max(initial=0))))
+        return known_K[order_NR], counts_N
+    return said.ensemble.rank(said.opinion, k, known_K)
