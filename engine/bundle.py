@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.annotators import REGISTRY
 from engine.cut import Cut
 from engine.embed import Compute, backbone
+from engine.ensemble import Ensemble
 from engine.errors import BundleError
 from engine.fusion import Fusion
 from engine.geometry import Geometry, Pixels
@@ -25,7 +26,7 @@ from engine.swap import put_in_place
 from engine.thumbnails import Thumbnails
 from engine.vocab import Vocabulary, check_digest
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 
 
@@ -113,12 +114,16 @@ class Bundle:
         return Vocabulary.load(self.folder / "vocabulary.json")
 
     @cached_property
-    def fusion(self) -> Fusion:
-        return Fusion.load(self.folder / "fusion.json")
+    def ensemble(self) -> Ensemble:
+        return Ensemble.load(self.folder)
 
-    @cached_property
+    @property
+    def fusion(self) -> Fusion:
+        return self.ensemble.fusion
+
+    @property
     def cut(self) -> Cut:
-        return Cut.load(self.folder / "cut.json")
+        return self.ensemble.cut
 
     @cached_property
     def thumbnails(self) -> Thumbnails:

@@ -20,7 +20,9 @@ from engine.annotators import REGISTRY
 from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosteriorRecipe
 from engine.annotators.linear import LinearRecipe
+from engine.calibration import Scope
 from engine.embed import BACKBONES, FLIP, Compute, backbone
+from engine.ensemble import CountConfig, EnsembleSettings, check_roles
 from engine.errors import BackboneError, ConfigError
 from engine.geometry import Pixels
 from engine.image import DecodeLimits
@@ -130,6 +132,10 @@ class FitConfig(_Section):
         validation: share of the tagged pictures on which fusion, calibration and cut are learned
             and the reported figures measured.
         lift: how far rare tags are lifted, see `engine.fusion.Fusion`; 0 is not at all.
+        calibration: 'tags': each annotator's scores are calibrated tag by tag, 'all': for all tags
+            together; see `engine.calibration.Calibration`.
+        count: how many tags 'auto' gives.
+        order: the annotator in whose order the tags come that are given; None: the likeliest first.
         refit: after that, learn the annotators again on all the pictures.
         max_failed: the job fails if a larger share of the pictures cannot be used.
     """
@@ -137,6 +143,9 @@ class FitConfig(_Section):
     seed: int = 0
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     lift: Annotated[float, Field(ge=0, le=1)] = 0.15
+    calibration: Scope = "all"
+    count: CountConfig = CountConfig()
+    order: str | None = None
     refit: bool = True
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.5
     vocabulary: VocabularyConfig = VocabularyConfig()
@@ -156,6 +165,19 @@ class FitConfig(_Section):
                 "without social tags; add one that looks at the picture, such as 'linear'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _counts_and_orders(self) -> "FitConfig":
+        try:
+            check_roles(self.ensemble_settings, self.annotators)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def ensemble_settings(self) -> EnsembleSettings:
+        """What of all this the ensemble is learned by."""
+        return EnsembleSettings(self.seed, self.lift, self.calibration, self.count, self.order)
 
     @model_validator(mode="after")
     def _same_backbone(self) -> "FitConfig":

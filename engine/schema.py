@@ -21,6 +21,9 @@ BUNDLE_ID = "bundle_id"
 SOCIAL_TAGS = "social_tags"
 ASK = "ask"
 SHARES = "shares"
+QUANTITY = "quantity"
+FUSED = "score/"
+"""The blend's score of every tag: the name that no annotator's own column has."""
 
 SCORED_TAGS = pa.list_(pa.struct([("tag", pa.string()), ("score", pa.float32())]))
 """Tags of a picture with their scores in [0, 1], best first."""

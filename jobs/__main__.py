@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -176,10 +175,13 @@ def evaluate(
         Path | None, typer.Option(help="Give and count these words alone, one a line.")
     ] = None,
     top_k: TopKText = "5",
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html too: one page to look at.")
+    ] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a bundle: precision, recall, F1 averaged over all the words, and N+."""
+    """Measure a bundle: precision, recall, F1 and N+ by word and picture, order, calibration."""
     from engine.cut import parse_top_k
     from jobs.evaluate import evaluate as run_evaluate
     from jobs.evaluate import show
@@ -187,9 +189,12 @@ def evaluate(
 
     console = Console(quiet)
     settings = RunSettings(workers=workers)
-    result = run_evaluate(bundle, corpus, out, parse_top_k(top_k), console, words, settings)
+    chosen = parse_top_k(top_k)
+    result = run_evaluate(bundle, corpus, out, chosen, console, words, settings, report)
     show(result, console)
-    typer.echo(json.dumps(asdict(result)))
+    if report:
+        console.say(f"report: {(out / 'report.html').absolute()}")
+    typer.echo(json.dumps(result.to_json()))
 
 
 @app.command()

@@ -56,13 +56,17 @@ class Answers:
         return picture_metrics(self.given_NW, self.truth_NW)
 
     @cached_property
+    def order_NK(self) -> NDArray[np.int64]:
+        """The ranking, or that by the scores."""
+        if self.ranking_NK is not None:
+            return self.ranking_NK
+        return best_first(self.scores_NW, self.scores_NW.shape[1])
+
+    @cached_property
     def best_NK(self) -> NDArray[np.int64]:
         """The first `DEPTH` of the ranking, int64 [N, DEPTH]."""
-        ranking_NK = self.ranking_NK
-        if ranking_NK is None:
-            ranking_NK = best_first(self.scores_NW, DEPTH)
         best_NK = np.full((len(self.truth_NW), DEPTH), NOTHING, dtype=np.int64)
-        best_NK[:, : ranking_NK.shape[1]] = ranking_NK[:, :DEPTH]
+        best_NK[:, : self.order_NK.shape[1]] = self.order_NK[:, :DEPTH]
         return best_NK
 
     @cached_property

@@ -124,17 +124,23 @@ def quantity_accuracy(quantity_N: NDArray[np.floating], truth_N: NDArray[np.inte
     """Share of the pictures whose number of tags is predicted right (Niu et al. 2017, section IV).
 
     Args:
-        quantity_N: as predicted; rounded to the nearest whole number, at least 1, halves up.
+        quantity_N: as predicted; rounded to the nearest whole number, halves to the even one, at
+            least 1. NaN: nothing is predicted, and the picture does not count.
         truth_N: the true number; for a picture without a tag no prediction is right.
     """
-    whole_N = np.maximum(np.floor(np.asarray(quantity_N, dtype=np.float64) + 0.5), 1)
-    return float((whole_N == truth_N).mean()) if len(whole_N) else 0.0
+    told_N = ~np.isnan(quantity_N)
+    whole_M = np.maximum(np.rint(quantity_N[told_N]), 1)
+    return float((whole_M == truth_N[told_N]).mean()) if told_N.any() else 0.0
 
 
 def quantity_error(quantity_N: NDArray[np.floating], truth_N: NDArray[np.integer]) -> float:
-    """Mean squared error of the predicted numbers of tags, not rounded (Niu et al., section IV)."""
-    error_N = np.asarray(quantity_N, dtype=np.float64) - truth_N
-    return float(np.square(error_N).mean()) if len(error_N) else 0.0
+    """Mean squared error of the predicted numbers of tags, not rounded (Niu et al., section IV).
+
+    A NaN is left out, as in `quantity_accuracy`.
+    """
+    told_N = ~np.isnan(quantity_N)
+    error_M = quantity_N[told_N].astype(np.float64) - truth_N[told_N]
+    return float(np.square(error_M).mean()) if told_N.any() else 0.0
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
 """One row of a table on one split of a corpus: fitted, asked, and measured by every metric."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.calibration import Calibration
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus, split_rows
 from engine.cut import Cut
-from engine.fitting import VALIDATION_AT_MOST, score_corpus
+from engine.ensemble import Ensemble, Opinion
 from engine.fusion import Fusion
 from engine.group import Group
-from engine.numerics.metric_registry import DEPTH, Answers, figures_of
-from engine.recipe import Annotator
+from engine.measuring import answers_among, places_among
+from engine.members import fit_members, statements
+from engine.numerics.metric_registry import figures_of
 from engine.table.config import TagCount
 from engine.table.pictures import Pictures
 from engine.vocab import Vocabulary
@@ -58,29 +59,26 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
     # With every tag of its own, so that no picture drops out for a tag that was not trained on.
     asked, _ = test.corpus(test_rows, VocabularyConfig())
     seeded = config.model_copy(update={"seed": trial.seed})
-    said = say_of(asked, seeded, training, vocabulary, group, counts=trial.k == "auto")
+    said = said_of(asked, seeded, training, vocabulary, group, trial.k == "auto")
     words = trial.words or vocabulary.tags
     places_NW = test.places(test_rows, words)
-    answers = answers_among(words, vocabulary, said, places_NW, trial.k)
+    given_NR, counts_N = given_among(places_among(words, vocabulary), said, places_NW, trial.k)
+    opinion = said.opinion
+    answers = answers_among(
+        words, vocabulary, opinion.scores_BV, given_NR, counts_N, places_NW, opinion.quantity_B
+    )
     return figures_of(answers)
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a fitted row says of N pictures.
+    """What a fitted row says of N pictures, and what ranks and counts the tags by that."""
 
-    Attributes:
-        scores_NV: float32 in [0, 1]; zeros for a picture of which nothing is known.
-        cut: how many tags they get under 'auto'.
-        informed_N: of which pictures an annotator speaks that may abstain.
-    """
-
-    scores_NV: NDArray[np.float32]
-    cut: Cut = field(default_factory=Cut)
-    informed_N: NDArray[np.bool_] | None = None
+    ensemble: Ensemble
+    opinion: Opinion
 
 
-def say_of(
+def said_of(
     asked: Corpus,
     config: FitConfig,
     training: Corpus,
@@ -88,73 +86,44 @@ def say_of(
     group: Group,
     counts: bool = False,
 ) -> Said:
-    """Score the pictures `asked` by what the configuration says, fitted on `training`.
+    """Ask what the configuration says, fitted on `training`, about the pictures `asked`.
 
-    One annotator without a lift is asked as it is, fitted on all the training pictures. Otherwise,
-    and where `counts` says that a number of tags is wanted, blend, lift and cut are learned as in
-    `engine.fitting.fit_bundle`.
+    One annotator without a lift is asked as it is, fitted on all the training pictures; where
+    `counts` says that a number of tags is wanted, only if it tells that number itself. Otherwise
+    the annotators are fitted and blended as in `engine.fitting.fit_bundle`.
     """
-    if len(config.annotators) == 1 and config.lift == 0 and not counts:
-        (recipe,) = config.annotators.values()
-        scores_NV = score_corpus(recipe.fit(training, vocabulary, group), asked)
-        return Said(np.nan_to_num(scores_NV, nan=0))
-    share = min(config.validation, VALIDATION_AT_MOST / len(training))
-    fit_rows, validation_rows = split_rows(training.ids, share, config.seed)
-    part, validation = training.subset(fit_rows), training.subset(validation_rows)
-    fitted: dict[str, Annotator] = {
-        name: recipe.fit(part, vocabulary, group) for name, recipe in config.annotators.items()
-    }
-    optional = {name for name, one in fitted.items() if one.may_abstain}
-    held_out = {name: score_corpus(one, validation) for name, one in fitted.items()}
-    fusion = Fusion.learn(held_out, validation.labels_NV, config.seed, config.lift, optional)
-    cut = Cut.learn(fusion(held_out), validation.labels_NV)
-    if config.refit:
-        fitted = {
-            name: recipe.fit(training, vocabulary, group)
-            for name, recipe in config.annotators.items()
-        }
-    parts = fusion.parts({name: score_corpus(one, asked) for name, one in fitted.items()})
-    return Said(fusion.total(parts), cut, fusion.informed(parts))
+    lone = len(config.annotators) == 1 and config.lift == 0
+    if not lone or (counts and config.count.source is None):
+        members = fit_members(config, training, vocabulary, group)
+        return Said(members.ensemble, members.opinion(asked))
+    ((name, recipe),) = config.annotators.items()
+    said = statements({name: recipe.fit(training, vocabulary, group)}, asked)
+    fusion = Fusion({name: 1.0}, {name: Calibration()}, Calibration())
+    opinion = Opinion(
+        # Of a picture from which it abstains nothing is known.
+        np.nan_to_num(said.scores[name], nan=0),
+        np.zeros(len(asked), dtype=np.bool_),
+        said.quantities.get(name),
+    )
+    return Said(Ensemble(fusion, Cut(), config.count.source), opinion)
 
 
-def answers_among(
-    words: Sequence[str],
-    vocabulary: Vocabulary,
-    said: Said,
-    places_NW: NDArray[np.float32],
-    k: TagCount,
-) -> Answers:
-    """The best tags of each picture among `words`, in the order of these.
-
-    Equal scores go to the tag that is more frequent in training, as in a bundle.
+def given_among(
+    known_K: NDArray[np.int64], said: Said, places_NW: NDArray[np.float32], k: TagCount
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tags that each picture gets: places on the V axis [N, R], and how many count [N].
 
     Args:
-        places_NW: of the true tags; see `Answers`.
-        k: how many; under 'true' a picture without one of `words` is given none.
+        known_K: places of the tags that may be given.
+        places_NW: above 0 where a counted word is true.
+        k: how many; under 'true' a picture without a true word gets none, and the order is that of
+            the scores.
     """
-    place = {word: column for column, word in enumerate(words)}
-    known_K = np.array(
-        sorted(vocabulary.index[word] for word in words if word in vocabulary.index), dtype=np.int64
-    )
-    columns_K = np.array([place[vocabulary.tags[tag]] for tag in known_K], dtype=np.int64)
-    scores_NK = said.scores_NV[:, known_K]
-    scores_NW = np.zeros(places_NW.shape, dtype=np.float32)
-    scores_NW[:, columns_K] = scores_NK
-    truth_NW = places_NW > 0
-    counts_N = _counts(said, scores_NK, truth_NW, k)
-    order_NR, _ = said.cut.rank(scores_NK, max(DEPTH, int(counts_N.max(initial=0))))
-    ranking_NR = columns_K[order_NR]
-    given_NW = np.zeros(places_NW.shape, dtype=np.bool_)
-    is_given_NR = np.arange(ranking_NR.shape[1]) < counts_N[:, None]
-    np.put_along_axis(given_NW, ranking_NR, is_given_NR, axis=1)
-    return Answers(scores_NW, given_NW, truth_NW, ranking_NR, places_NW)
-
-
-def _counts(
-    said: Said, scores_NK: NDArray[np.float32], truth_NW: NDArray[np.bool_], k: TagCount
-) -> NDArray[np.int64]:
+    if not len(known_K):
+        return np.zeros((len(places_NW), 0), np.int64), np.zeros(len(places_NW), np.int64)
     if k == "true":
-        return truth_NW.sum(1)
-    if k == "auto":
-        return said.cut.rank(scores_NK, "auto", said.informed_N)[1]
-    return np.full(len(scores_NK), k)
+        counts_N = np.minimum((places_NW > 0).sum(1), len(known_K))
+        scores_NK = said.opinion.scores_BV[:, known_K]
+        order_NR, _ = Cut().rank(scores_NK, max(1, int(counts_N.max(initial=0))))
+        return known_K[order_NR], counts_N
+    return said.ensemble.rank(said.opinion, k, known_K)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
 import jobs
@@ -15,15 +16,19 @@ from engine.annotators.mbrm import MbrmRecipe
 from engine.annotators.prior import PriorRecipe
 from engine.annotators.social import SocialRecipe
 from engine.bundle import load_bundle, new_bundle
+from engine.calibration import Calibration
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus
 from engine.cut import Cut
+from engine.ensemble import Ensemble, Opinion
 from engine.errors import ConfigError, CorpusError
 from engine.fitting import Material, fit_bundle, score_corpus
+from engine.fusion import Fusion
 from engine.group import Solo
+from engine.measuring import answers_among, places_among
 from engine.numerics.metric_registry import METRICS, Answers, figures_of
-from engine.table.config import TableConfig, load_table
-from engine.table.measure import Said, Trial, answers_among, measure, say_of
+from engine.table.config import TableConfig, TagCount, load_table
+from engine.table.measure import Said, Trial, given_among, measure, said_of
 from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
 from engine.vocab import Vocabulary
@@ -231,11 +236,30 @@ def test_a_ranking_of_its_own_goes_before_the_scores() -> None:
     assert figures_of(Answers(scores_NW, truth_NW, truth_NW))["precision@1"] == 0
 
 
+def saying(
+    scores_NV: NDArray[np.float32], cut: Cut | None = None, informed_N: list[bool] | None = None
+) -> Said:
+    informed = informed_N or [False] * len(scores_NV)
+    fusion = Fusion({"a": 1.0}, {"a": Calibration()}, Calibration())
+    return Said(Ensemble(fusion, cut or Cut()), Opinion(scores_NV, np.array(informed)))
+
+
+def answers_of(
+    words: tuple[str, ...],
+    vocabulary: Vocabulary,
+    said: Said,
+    places_NW: NDArray[np.float32],
+    k: TagCount,
+) -> Answers:
+    given = given_among(places_among(words, vocabulary), said, places_NW, k)
+    return answers_among(words, vocabulary, said.opinion.scores_BV, *given, places_NW)
+
+
 def test_answers_are_among_the_counted_words_alone() -> None:
     vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
     scores_NV = np.array([[0.9, 0.2, 0.2, 0.1], [0.0, 0.0, 0.0, 0.8]], dtype=np.float32)
     words = ("unseen", "dog", "cat", "sky")
-    answers = answers_among(words, vocabulary, Said(scores_NV), np.zeros((2, 4), np.float32), 2)
+    answers = answers_of(words, vocabulary, saying(scores_NV), np.zeros((2, 4), np.float32), 2)
     # The sea is not counted; the tie of the first goes to the more frequent sky, then the dog.
     assert [[words[w] for w in np.flatnonzero(row)] for row in answers.given_NW] == [
         ["dog", "sky"],
@@ -245,9 +269,7 @@ def test_answers_are_among_the_counted_words_alone() -> None:
     # The ranking goes on behind what is given, and has no word that was never trained on.
     ranked = [[words[w] for w in row if w >= 0] for row in answers.best_NK]
     assert ranked == [["sky", "dog", "cat"], ["cat", "sky", "dog"]]
-    nothing = answers_among(
-        ("x", "y"), vocabulary, Said(scores_NV), np.zeros((2, 2), np.float32), 2
-    )
+    nothing = answers_of(("x", "y"), vocabulary, saying(scores_NV), np.zeros((2, 2), np.float32), 2)
     assert not nothing.given_NW.any()
     assert figures_of(nothing)["precision@1"] == 0
 
@@ -256,11 +278,10 @@ def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
     vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
     scores_NV = np.float32([[0.9, 0.8, 0.7, 0.1], [0.1, 0.2, 0.3, 0.4], [0.6, 0.2, 0.9, 0.3]])
     places_NW = np.float32([[1, 2, 0], [0, 0, 0], [0, 0, 1]])
-    informed_N = np.array([False, False, True])
-    said = Said(scores_NV, Cut(threshold=0.5, informed=0.65), informed_N)
+    said = saying(scores_NV, Cut(threshold=0.5, informed=0.65), [False, False, True])
     words = ("sea", "dog", "unseen")
     given = {
-        k: answers_among(words, vocabulary, said, places_NW, k).given_NW.sum(1).tolist()
+        k: answers_of(words, vocabulary, said, places_NW, k).given_NW.sum(1).tolist()
         for k in (1, 2, 9, "true", "auto")
     }
     # No more than the two words that were trained on; under 'auto' always the best of them.
@@ -271,6 +292,20 @@ def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
         "true": [2, 0, 1],
         "auto": [2, 1, 1],
     }
+
+
+def test_what_is_given_goes_before_what_scores_more() -> None:
+    vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
+    scores_NV = np.float32([[0.9, 0.2, 0.4, 0.1], [0.0, 0.0, 0.0, 1.0]])
+    words = ("cat", "sky", "sea", "unseen")
+    # The first is given its cat, then its sky; the second nothing.
+    given_NR, counts_N = np.array([[3, 1, 0], [0, 0, 0]]), np.array([2, 0])
+    answers = answers_among(
+        words, vocabulary, scores_NV, given_NR, counts_N, np.float32([[1, 0, 0, 0]] * 2)
+    )
+    assert answers.given_NW.tolist() == [[True, True, False, False], [False] * 4]
+    assert answers.best_NK[:, :4].tolist() == [[0, 1, 2, -1], [0, 2, 1, -1]]
+    assert answers.quantity_N is None
 
 
 def test_the_order_of_the_true_tags_is_that_of_the_counted_ones() -> None:
@@ -376,14 +411,13 @@ def test_several_annotators_are_blended_and_one_is_not(material: Material) -> No
     assert ordered == list(pictures.tags[7])
     asked, _ = pictures.corpus(rows[200:], VocabularyConfig())
     one = FitConfig(annotators={"a": MbrmRecipe()}, lift=0)
-    alone = say_of(asked, one, training, vocabulary, Solo()).scores_NV
+    alone = said_of(asked, one, training, vocabulary, Solo()).opinion.scores_BV
     plain = score_corpus(MbrmRecipe().fit(training, vocabulary, Solo()), asked)
     np.testing.assert_array_equal(alone, plain)
     two = FitConfig(annotators={"a": MbrmRecipe(), "b": PriorRecipe()}, lift=0)
-    blended = say_of(asked, two, training, vocabulary, Solo()).scores_NV
-    lifted = say_of(
-        asked, one.model_copy(update={"lift": 0.5}), training, vocabulary, Solo()
-    ).scores_NV
+    blended = said_of(asked, two, training, vocabulary, Solo()).opinion.scores_BV
+    more = one.model_copy(update={"lift": 0.5})
+    lifted = said_of(asked, more, training, vocabulary, Solo()).opinion.scores_BV
     for scores in (blended, lifted):
         assert np.isfinite(scores).all()
         assert np.abs(scores - plain).max() > 1e-3
@@ -391,7 +425,9 @@ def test_several_annotators_are_blended_and_one_is_not(material: Material) -> No
     social = FitConfig.model_construct(annotators={"a": SocialRecipe()}, lift=0)
     silent = Pictures(pictures.ids, pictures.embeddings_ND, pictures.tags, pictures.levels)
     quiet, _ = silent.corpus(rows[200:], VocabularyConfig())
-    np.testing.assert_array_equal(say_of(quiet, social, training, vocabulary, Solo()).scores_NV, 0)
+    np.testing.assert_array_equal(
+        said_of(quiet, social, training, vocabulary, Solo()).opinion.scores_BV, 0
+    )
 
 
 def test_a_blend_is_that_of_a_bundle(
@@ -410,7 +446,7 @@ def test_a_blend_is_that_of_a_bundle(
     by_bundle = bundle.fusion(
         {name: score_corpus(bundle.annotator(name), asked) for name in annotators}
     )
-    found = say_of(asked, config, training, vocabulary, Solo()).scores_NV
+    found = said_of(asked, config, training, vocabulary, Solo()).opinion.scores_BV
     np.testing.assert_array_equal(found, by_bundle)
 
 
