@@ -64,9 +64,8 @@ class Pictures:
         Raises:
             CorpusError: fewer than two tags are left.
         """
-        tags = [self.tags[row] for row in rows_M]
-        learned = Vocabulary.learn(tags, limits.min_count, limits.max_tags)
-        vocabulary = learned.including(limits.more_tags)
+        given = [self.tags[row] for row in rows_M]
+        vocabulary, tags = limits.learn(given, limits.more_tags)
         labels_MV = vocabulary.encode(tags)
         kept = np.flatnonzero(np.diff(labels_MV.indptr))
         rows = rows_M[kept]
