@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,6 +13,7 @@ from scipy import sparse
 
 from engine.errors import CorpusError
 from engine.numerics.moments import Mergeable, accumulated
+from engine.tensors import Pixels, Tensors
 
 BLOCK = 4096
 """Rows a block: big enough for BLAS, small enough for any memory."""
@@ -28,32 +29,6 @@ class Spread(Protocol):
     def add_up(self, corpus: "Corpus", measure: Measure[M]) -> M:
         """Do what `Corpus.add_up` says, on the pictures of `corpus` and no others."""
         ...
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Squares of pictures, which may lie on disk: they are read as they are asked for.
-
-    Attributes:
-        squares_MHWC: uint8 RGB [M, S, S, 3], possibly memory-mapped.
-        rows_N: int64, where in `squares_MHWC` each of the N pictures is.
-        backbone: whose input they are.
-    """
-
-    squares_MHWC: NDArray[np.uint8]
-    rows_N: NDArray[np.int64]
-    backbone: str
-
-    def __len__(self) -> int:
-        return len(self.rows_N)
-
-    def take(self, rows_B: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Read the squares [B, S, S, 3] of some pictures."""
-        return np.asarray(self.squares_MHWC[self.rows_N[rows_B]])
-
-    def subset(self, rows_M: NDArray[np.int64]) -> "Pixels":
-        """The pictures at `rows_M`, in that order; no square is read."""
-        return Pixels(self.squares_MHWC, self.rows_N[rows_M], self.backbone)
 
 
 @dataclass(frozen=True)
@@ -75,6 +50,8 @@ class Corpus:
     places_NV: sparse.csr_matrix | None = None
     """Where each label stands in the list of its picture's tags, from 1 and without gaps, in the
     pattern of `labels_NV`; None where the order is not known."""
+    columns: Mapping[str, Tensors] = field(default_factory=dict)
+    """What else is known of each picture, by the column of a batch: what recipes ask for."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == self.embeddings_ND.shape[0] == self.labels_NV.shape[0]:
@@ -93,6 +70,12 @@ class Corpus:
                 f"{len(self.ids)} ids and the pixels of {len(self.pixels)} pictures do not belong "
                 "to one corpus"
             )
+        for name, column in self.columns.items():
+            if len(column) != len(self.ids):
+                raise CorpusError(
+                    f"{len(self.ids)} ids and {len(column)} rows of `{name}` do not belong to one "
+                    "corpus"
+                )
         if self.places_NV is not None and not _same_pattern(self.places_NV, self.labels_NV):
             raise CorpusError(
                 f"{self.labels_NV.nnz} labels and the places of {self.places_NV.nnz} in the lists "
@@ -147,6 +130,7 @@ class Corpus:
             self.spread,
             None if self.pixels is None else self.pixels.subset(rows_M),
             None if self.places_NV is None else self.places_NV[rows_M],
+            {name: column.subset(rows_M) for name, column in self.columns.items()},
         )
 
 

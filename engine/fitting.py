@@ -198,6 +198,9 @@ def score_corpus(annotator: Annotator, corpus: Corpus) -> NDArray[np.float32]:
         if corpus.pixels is not None and schema.PIXELS in annotator.reads:
             squares = corpus.pixels.take(np.arange(rows.start, rows.stop))
             batch = batch.append_column(schema.PIXELS, schema.tensor_column(squares))
+        for name in corpus.columns.keys() & set(annotator.reads):
+            values = corpus.columns[name].take(np.arange(rows.start, rows.stop))
+            batch = batch.append_column(name, schema.tensor_column(values))
         parts.append(annotator.score(batch).scores_BV)
         start = rows.stop
     return np.concatenate(parts)

@@ -12,9 +12,10 @@ from engine import schema
 from engine.annotators import REGISTRY
 from engine.answer import Ask, FuseWorker
 from engine.bundle import Bundle, load_bundle
+from engine.columns import ColumnSource, column_stage, read_columns, wanted_columns
 from engine.config import FitConfig
 from engine.cut import TopK
-from engine.embed import FLOAT32, Compute, backbone, load_embedder, resolve_compute
+from engine.embed import FLIP, FLOAT32, Compute, backbone, load_embedder, resolve_compute
 from engine.geometry import Geometry, Pixels, fit_to, load_resizer, thumbnail
 from engine.image import DecodeLimits, ImageError, decode
 from engine.recipe import Annotator
@@ -37,6 +38,10 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
         keeps.append(schema.THUMBNAIL)
     if any(recipe.wants_pixels for recipe in config.annotators.values()):
         keeps.append(schema.PIXELS)
+    source = ColumnSource(config.embed.backbone, geometry, None)
+    for name in wanted_columns(config):
+        stages.append(column_stage(name, source))
+        keeps.append(name)
     return Plan(tuple(stages), tuple(keeps))
 
 
@@ -81,11 +86,13 @@ def annotation_plan(
     """
     manifest = bundle.manifest
     entry = manifest.backbone
+    source = ColumnSource(entry.name.removesuffix(FLIP), entry.geometry, bundle.folder)
     stages = [
         decode_stage(manifest.limits, entry.geometry, None, entry.pixels),
         embed_stage(
             entry.name, compute or entry.compute, entry.geometry, bundle.graph_for(compute)
         ),
+        *(column_stage(name, source) for name in read_columns(bundle)),
         *(score_stage(bundle, name) for name in manifest.annotators),
         fuse_stage(bundle, top_k, among),
     ]

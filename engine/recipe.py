@@ -124,6 +124,11 @@ class Recipe(BaseModel, ABC):
         """Whether `fit` needs `corpus.pixels`."""
         return False
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `fit` needs in `corpus.columns`, by the column of a batch."""
+        return ()
+
     @abstractmethod
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
         """Learn from this rank's share of a corpus.

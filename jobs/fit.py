@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from engine import schema
 from engine.bundle import Bundle, check_target, load_bundle, new_bundle
+from engine.columns import wanted_columns
 from engine.config import FitConfig
 from engine.corpus import Corpus, rows_of
 from engine.embed import backbone
@@ -19,18 +20,19 @@ from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
 from engine.plan import embedding_plan
 from engine.stage import Plan
+from engine.tensors import Pixels
 from engine.thumbnails import MOST
 from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
 from jobs.index import IndexingGroup
-from jobs.pixels import PixelSpool
 from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
 from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
+from jobs.spool import TensorSpool
 from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_beside
 
@@ -188,7 +190,8 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     social: list[tuple[str, ...]] = []
     embeddings = EmbeddingFile(embedded.store.path("embeddings.float32"))
     thumbnails: dict[str, bytes] = {}
-    spool = PixelSpool(embedded.store, embedded.inventory.rows)
+    wanted = {schema.PIXELS, *wanted_columns(config)}
+    spools = {name: TensorSpool(embedded.store, name, embedded.inventory.rows) for name in wanted}
     untagged = 0
     for part in embedded.parts():
         healthy = part.filter(part.column(schema.ERROR).is_null())
@@ -201,7 +204,8 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         social.extend(social_lists(healthy))
         if healthy.num_rows:
             embeddings.append(schema.float_tensor(healthy, schema.EMBEDDING))
-            spool.add(healthy)
+            for spool in spools.values():
+                spool.add(healthy)
         if schema.THUMBNAIL in healthy.column_names:
             jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
             thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
@@ -215,6 +219,8 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     if untagged:
         notes.append(f"{untagged:,} pictures without tags were passed over")
     levels = backbone(config.embed.network).levels
+    gathered = {name: spool.tensors(kept) for name, spool in spools.items()}
+    squares = gathered.pop(schema.PIXELS)
     tagged_ids = tuple(ids[row] for row in kept)
     learned = Corpus(
         tagged_ids,
@@ -223,8 +229,11 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         levels,
         tuple(social[row] for row in kept) if any(social) else None,
         PartSpread(embedded.store, embedded.inventory),
-        spool.pixels(kept, config.embed.backbone),
+        None
+        if squares is None
+        else Pixels(squares.values_MX, squares.rows_N, config.embed.backbone),
         vocabulary.encode_places(tags)[kept],
+        {name: column for name, column in gathered.items() if column is not None},
     )
     return Material(learned, vocabulary, thumbnails, tuple(notes))
 

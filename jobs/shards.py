@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from engine import schema
-from engine.corpus import Corpus, Pixels
+from engine.corpus import Corpus
+from engine.tensors import Pixels, Tensors
 
-MOST, MOST_WITH_PIXELS = 1024, 64
+MOST, MOST_WITH_TENSORS = 1024, 64
 """Pictures in a block: with their pixels it is a dozen megabytes."""
 
 _ROW, _LABELS, _SOCIAL, _PLACES = "row", "labels", "social", "places"
@@ -26,13 +27,15 @@ class Block:
     """Some of the corpus's pictures.
 
     Attributes:
-        path: Parquet with all but their pixels.
-        squares: the `.npy` file with the squares of all pictures; empty: there are none.
+        path: Parquet with all but their pixels and further columns.
+        columns, files: names of these, and the `.npy` file of each with the tensors of all the
+            pictures.
         tags: V; levels, backbone: as in `Corpus` and `Pixels`.
     """
 
     path: str
-    squares: str
+    columns: tuple[str, ...]
+    files: tuple[str, ...]
     tags: int
     levels: tuple[int, ...]
     backbone: str
@@ -41,18 +44,23 @@ class Block:
 def write_shards(corpus: Corpus, folder: Path, workers: int) -> "ray.data.Dataset":
     """Write the corpus into a folder that all workers share; a data set of its blocks' names.
 
-    Pixels are not written again: they are read from the file that they are mapped from.
+    Tensors are not written again: they are read from the file that they are mapped from.
     """
-    most = MOST if corpus.pixels is None else MOST_WITH_PIXELS
+    tensors = _tensors(corpus)
+    most = MOST_WITH_TENSORS if tensors else MOST
     rows = max(1, min(most, -(-len(corpus) // (2 * workers))))
-    squares = "" if corpus.pixels is None else _file_of(corpus.pixels, folder)
+    files = tuple(
+        _file_of(column, folder / f"column-{place}.npy")
+        for place, column in enumerate(tensors.values())
+    )
     backbone = "" if corpus.pixels is None else corpus.pixels.backbone
     blocks = []
     for number, start in enumerate(range(0, len(corpus), rows)):
         path = folder / f"block-{number:06d}.parquet"
         pq.write_table(_table(corpus, start, min(start + rows, len(corpus))), path)
         tags = corpus.labels_NV.shape[1]
-        blocks.append(asdict(Block(str(path), squares, tags, corpus.levels, backbone)))
+        block = Block(str(path), tuple(tensors), files, tags, corpus.levels, backbone)
+        blocks.append({name: _plain(value) for name, value in asdict(block).items()})
     return ray.data.from_items(blocks, override_num_blocks=len(blocks))
 
 
@@ -68,41 +76,46 @@ def deal(blocks: "ray.data.Dataset", workers: int) -> list["ray.data.Dataset"]:
 
 
 def read_block(names: dict[str, NDArray[np.object_]]) -> pa.Table:
-    """The pictures of one block, with their pixels where there are any."""
+    """The pictures of one block, with their pixels and further columns where there are any."""
     table = pq.read_table(str(names["path"][0]))
-    path = str(names["squares"][0])
-    if path:
-        squares_MHWC = np.load(path, mmap_mode="r")
-        places_B = table.column(schema.PIXELS).to_numpy()
-        place = table.column_names.index(schema.PIXELS)
-        column = schema.tensor_column(squares_MHWC[places_B])
-        table = table.set_column(place, schema.PIXELS, column)
-    about = {name: names[name][0] for name in ("tags", "levels", "backbone")}
+    for column, path in zip(names["columns"][0], names["files"][0], strict=True):
+        values_MX = np.load(str(path), mmap_mode="r")
+        place = table.column_names.index(column)
+        rows_B = table.column(column).to_numpy()
+        table = table.set_column(place, column, schema.tensor_column(values_MX[rows_B]))
+    about = {
+        "tags": int(names["tags"][0]),
+        "levels": [int(one) for one in names["levels"][0]],
+        "backbone": str(names["backbone"][0]),
+        "columns": pa.array([str(one) for one in names["columns"][0]], pa.string()).to_pylist(),
+    }
     for name, value in about.items():
-        plain = [int(one) for one in value] if name == "levels" else value
-        table = table.append_column(f"about/{name}", pa.array([plain] * len(table)))
+        kind = pa.list_(pa.string()) if name == "columns" else None
+        table = table.append_column(f"about/{name}", pa.array([value] * len(table), kind))
     return table
 
 
 def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
-    """A worker's share as a corpus, in the order of the whole; its pixels go to its own disk."""
+    """A worker's share as a corpus, in the order of the whole; its tensors go to its own disk."""
     parts: list[pa.Table] = []
-    squares = _Spool()
+    spools: dict[str, _Spool] = {}
     # None is a whole block, which the signature does not know.
     batches = shard.iter_batches(batch_size=None, batch_format="pyarrow")  # type: ignore[arg-type]
     for part in batches:
         assert isinstance(part, pa.Table)
         if part.num_rows == 0:
             continue
-        if part.column("about/backbone")[0].as_py():
-            squares.add(schema.tensor_values(part, schema.PIXELS).astype(np.uint8, copy=False))
-            part = part.drop_columns([schema.PIXELS])
-        parts.append(part)
+        names = part.column("about/columns")[0].as_py()
+        for name in names:
+            spools.setdefault(name, _Spool()).add(schema.tensor_values(part, name))
+        parts.append(part.drop_columns(names))
     table = pa.concat_tables(parts)
     order = np.argsort(table.column(_ROW).to_numpy(), kind="stable")
+    columns = {name: Tensors(spool.mapped(), order) for name, spool in spools.items()}
+    for spool in spools.values():
+        spool.close()
+    squares = columns.pop(schema.PIXELS, None)
     backbone = table.column("about/backbone")[0].as_py()
-    pixels = Pixels(squares.mapped(), order, backbone) if backbone else None
-    squares.close()
     table = table.take(pa.array(order))
     labels = table.column(_LABELS).combine_chunks()
     indptr = labels.offsets.to_numpy()
@@ -117,8 +130,9 @@ def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
         labels_NV,
         tuple(table.column("about/levels")[0].as_py()),
         tuple(tuple(one) for one in social) if social[0] is not None else None,
-        pixels=pixels,
+        pixels=None if squares is None else Pixels(squares.values_MX, order, backbone),
         places_NV=_places(table, labels_NV),
+        columns=columns,
     )
 
 
@@ -132,25 +146,26 @@ def _places(table: pa.Table, labels_NV: sparse.csr_matrix) -> sparse.csr_matrix 
 
 
 class _Spool:
-    """Squares one after another in a file without a name, so that nobody has to remove it."""
+    """Tensors one after another in a file without a name, so that nobody has to remove it."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._shape: tuple[int, ...] = ()
+        self._type: np.dtype[np.generic] = np.dtype(np.uint8)
         self._rows = 0
 
-    def add(self, squares_BHWC: NDArray[np.uint8]) -> None:
-        self._file.write(np.ascontiguousarray(squares_BHWC).tobytes())
-        self._shape = squares_BHWC.shape[1:]
-        self._rows += len(squares_BHWC)
+    def add(self, values_BX: NDArray[np.generic]) -> None:
+        self._file.write(np.ascontiguousarray(values_BX).tobytes())
+        self._shape, self._type = values_BX.shape[1:], values_BX.dtype
+        self._rows += len(values_BX)
 
     def close(self) -> None:
         """Close the file; what is mapped of it stays."""
         self._file.close()
 
-    def mapped(self) -> NDArray[np.uint8]:
+    def mapped(self) -> NDArray[np.generic]:
         self._file.flush()
-        return np.memmap(self._file, np.uint8, "r", shape=(self._rows, *self._shape))
+        return np.memmap(self._file, self._type, "r", shape=(self._rows, *self._shape))
 
 
 def _table(corpus: Corpus, start: int, stop: int) -> pa.Table:
@@ -174,16 +189,25 @@ def _table(corpus: Corpus, start: int, stop: int) -> pa.Table:
             pa.array(labels.indptr, pa.int32()), pa.array(places[start:stop].data, pa.float32())
         ),
     }
-    if corpus.pixels is not None:
-        columns[schema.PIXELS] = pa.array(corpus.pixels.rows_N[start:stop])
+    for name, column in _tensors(corpus).items():
+        columns[name] = pa.array(column.rows_N[start:stop])
     return pa.table(columns)
 
 
-def _file_of(pixels: Pixels, folder: Path) -> str:
-    """The `.npy` file of the squares; squares that are in memory are written to one."""
-    squares = pixels.squares_MHWC
-    if isinstance(squares, np.memmap) and str(squares.filename).endswith(".npy"):
-        return str(squares.filename)
-    path = folder / "squares.npy"
-    np.save(path, squares)
+def _tensors(corpus: Corpus) -> dict[str, Tensors]:
+    """The pixels and the further columns, by name."""
+    pixels = {} if corpus.pixels is None else {schema.PIXELS: corpus.pixels}
+    return {**pixels, **corpus.columns}
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _file_of(column: Tensors, path: Path) -> str:
+    """The `.npy` file of the tensors; those that are in memory are written to `path`."""
+    values = column.values_MX
+    if isinstance(values, np.memmap) and str(values.filename).endswith(".npy"):
+        return str(values.filename)
+    np.save(path, values)
     return str(path)

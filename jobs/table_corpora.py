@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import engine
+from engine.columns import wanted_columns
 from engine.config import FitConfig
 from engine.errors import ConfigError, CorpusError
 from engine.table.config import CORPUS_NAME, CorpusConfig, TableConfig
@@ -129,7 +130,8 @@ def embedded_folder(
     settled = fit.model_dump(mode="json", include={"embed", "decode", "max_failed"})
     # What decides how pictures are annotated later, not what is learned from them.
     looks = {**settled, "embed": {**settled["embed"], "accuracy": None, "pixels": None}}
-    key = _digest([looks, part.inventory.fingerprint, engine_state("embed", "image", "geometry")])
+    state = engine_state("embed", "image", "geometry", "features")
+    key = _digest([looks, wanted_columns(fit), part.inventory.fingerprint, state])
     place = Store(f"{store.url}/embedded/{name}-{key[:16]}")
     folder = Path(place.path("."))
     if Pictures.is_saved(folder):
@@ -143,7 +145,8 @@ def embedded_folder(
     material = gather_material(part.url, done, whole)
     Pictures.of(material.corpus, material.vocabulary).save(folder)
     # What embedding leaves is in the saved pictures now.
-    for file in (*folder.glob("part-*.parquet"), *folder.glob("*.float32")):
+    left = ("part-*.parquet", "*.float32", "spool-*.npy")
+    for file in (file for pattern in left for file in folder.glob(pattern)):
         file.unlink()
     return str(folder)
 

@@ -2,19 +2,21 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import VocabularyConfig
-from engine.corpus import Corpus
+from engine.corpus import BLOCK, Corpus
+from engine.tensors import Tensors
 from engine.vocab import Vocabulary
 
 _EMBEDDINGS = "embeddings.npy"
 _PICTURES = "pictures.json"
+_COLUMN = "column-{}.npy"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Pictures:
         tags: of each picture, in their given order.
         levels: widths of the levels that an embedding consists of.
         social_tags: what users called each picture; None where nothing of the kind is known.
+        columns: as in `Corpus`.
     """
 
     ids: tuple[str, ...]
@@ -33,12 +36,20 @@ class Pictures:
     tags: tuple[tuple[str, ...], ...]
     levels: tuple[int, ...]
     social_tags: tuple[tuple[str, ...], ...] | None = None
+    columns: Mapping[str, Tensors] = field(default_factory=dict)
 
     @classmethod
     def of(cls, corpus: Corpus, vocabulary: Vocabulary) -> "Pictures":
         """The pictures of a corpus, whose vocabulary leaves no tag out."""
         tags = tuple(tuple(vocabulary.tags[tag] for tag in one) for one in corpus.tag_lists())
-        return cls(corpus.ids, corpus.embeddings_ND, tags, corpus.levels, corpus.social_tags)
+        return cls(
+            corpus.ids,
+            corpus.embeddings_ND,
+            tags,
+            corpus.levels,
+            corpus.social_tags,
+            corpus.columns,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,6 +78,7 @@ class Pictures:
             self.levels,
             None if social is None else tuple(social[row] for row in rows),
             places_NV=vocabulary.encode_places(tags)[kept],
+            columns={name: column.subset(rows) for name, column in self.columns.items()},
         )
         return corpus, vocabulary
 
@@ -79,11 +91,14 @@ class Pictures:
     def save(self, folder: Path) -> None:
         """Write into an existing folder; the small file last, so that it vouches for the other."""
         np.save(folder / _EMBEDDINGS, self.embeddings_ND)
+        for place, column in enumerate(self.columns.values()):
+            _save_rows(folder / _COLUMN.format(place), column)
         content = {
             "ids": self.ids,
             "tags": self.tags,
             "levels": self.levels,
             "social_tags": self.social_tags,
+            "columns": list(self.columns),
         }
         draft = folder / f".{_PICTURES}.{os.getpid()}"
         draft.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -105,4 +120,22 @@ class Pictures:
             tuple(map(tuple, content["tags"])),
             tuple(content["levels"]),
             None if social is None else tuple(map(tuple, social)),
+            {
+                name: Tensors(
+                    np.load(folder / _COLUMN.format(place), mmap_mode="r"),
+                    np.arange(len(content["ids"])),
+                )
+                for place, name in enumerate(content["columns"])
+            },
         )
+
+
+def _save_rows(path: Path, column: Tensors) -> None:
+    """Write the rows of a column as one array, never all of them in memory."""
+    first = column.take(np.arange(min(1, len(column))))
+    shape = (len(column), *first.shape[1:])
+    values = np.lib.format.open_memmap(path, "w+", first.dtype, shape)
+    for start in range(0, len(column), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(column)))
+        values[rows] = column.take(rows)
+    values.flush()

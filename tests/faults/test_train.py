@@ -11,11 +11,12 @@ import pytest
 
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.config import TrainingConfig
-from engine.corpus import Corpus, Pixels
+from engine.corpus import Corpus
 from engine.embed import backbone
 from engine.errors import ConfigError
 from engine.fitting import Material, score_corpus
 from engine.group import Solo
+from engine.tensors import Pixels, Tensors
 from jobs.shards import deal, gather_shard, write_shards
 from jobs.train import Workers, choose_workers, fit_on_workers
 
@@ -147,7 +148,9 @@ def test_blocks_come_back_as_they_were_and_every_time_to_the_same_worker(
     squares = rng.integers(0, 255, (100, size, size, 3), dtype=np.uint8)
     rows = rng.permutation(100)[:70]
     part = material.corpus.subset(np.arange(70))
-    whole = replace(part, pixels=Pixels(squares, rows, "random"))
+    maps = rng.standard_normal((70, 3, 2)).astype(np.float16)
+    columns = {"maps": Tensors(maps, np.arange(70))}
+    whole = replace(part, pixels=Pixels(squares, rows, "random"), columns=columns)
     blocks = write_shards(whole, tmp_path, 2)
     # Blocks of 18 pictures, shared out one by one.
     expected = (np.r_[0:18, 36:54], np.r_[18:36, 54:70])
@@ -168,3 +171,6 @@ def check_same(left: Corpus, right: Corpus) -> None:
     places = np.arange(len(right))
     np.testing.assert_array_equal(left.pixels.take(places), right.pixels.take(places))
     assert left.pixels.backbone == right.pixels.backbone
+    assert left.columns.keys() == right.columns.keys() == {"maps"}
+    maps = [one.columns["maps"].take(places) for one in (left, right)]
+    np.testing.assert_array_equal(*maps)

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from engine import schema
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
-from engine.corpus import Corpus, Pixels
+from engine.corpus import Corpus
 from engine.embed import backbone, load_embedder
 from engine.embed.tuned import new_regressor, outputs
 from engine.errors import ConfigError, CorpusError
@@ -24,6 +24,7 @@ from engine.numerics.text_view import TextSpace, mean_word_vectors
 from engine.numerics.whitening import Whitening
 from engine.optimisation import Optimisation
 from engine.regression import Head, Tuned
+from engine.tensors import Pixels
 from engine.vocab import Vocabulary
 
 WORDS = ("sea", "sky", "dog", "zzz")
@@ -148,7 +149,8 @@ def test_it_names_tags_that_it_never_saw(material: Material) -> None:
         tuple(int(n) for n, held in zip(counts, held_V, strict=True) if not held),
     ).including(tags[place] for place in candidates)
     order = [material.vocabulary.index[tag] for tag in learned.tags]
-    training = replace(corpus.subset(rows), labels_NV=seen[rows][:, order].tocsr())
+    labels_NV = seen[rows][:, order].tocsr()
+    training = replace(corpus.subset(rows), labels_NV=labels_NV, places_NV=None)
     fitted = CnnRRecipe().fit(training, learned, Solo())
     scores = fitted.score(batch_of(corpus)).scores_BV[:, -len(candidates) :]
     truth = corpus.labels_NV.toarray()[:, candidates] > 0
