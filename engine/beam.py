@@ -14,8 +14,8 @@ State = tuple[NDArray[np.float32], ...]
 class Propagation(Protocol):
     """A network that says the next tag from those before it, all rows at the same step."""
 
-    def start(self, features_BD: NDArray[np.float32]) -> State:
-        """The state before the first step."""
+    def start(self, image_BX: NDArray[np.float32]) -> State:
+        """The state before the first step, from what the network sees of each picture."""
         ...
 
     def step(self, state: State, last_R: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
@@ -28,7 +28,7 @@ class Propagation(Protocol):
 
 def beam_search(
     network: Propagation,
-    features_BD: NDArray[np.float32],
+    image_BX: NDArray[np.float32],
     tags: int,
     limit: int,
     beam: int = 1,
@@ -47,11 +47,11 @@ def beam_search(
         least: END is not taken before so many tags, as long as there are any.
 
     Returns:
-        The sequences; and int64 [B], after how many tags, one at least, END was first likelier than
-        the tag that follows: the number of tags that the network wants, whatever `least` is.
+        The sequences; and int64 [B], how many tags the network wants, one at least: those of the
+        sequence, unless before `least` END was likelier already than the tag that was taken.
     """
-    batch, steps, width = len(features_BD), min(limit, tags), tags + 1
-    state = tuple(np.repeat(one, beam, axis=0) for one in network.start(features_BD))
+    batch, steps, width = len(image_BX), min(limit, tags), tags + 1
+    state = tuple(np.repeat(one, beam, axis=0) for one in network.start(image_BX))
     last_R = np.full(batch * beam, tags, dtype=np.int64)
     # All but one of the beams begin as dead ones, or they would all follow the same sequence.
     total_BK = np.where(np.arange(beam) == 0, 0.0, -np.inf) * np.ones((batch, 1))
@@ -88,8 +88,8 @@ def beam_search(
         tags_RT[live_L, step] = chosen_L
         taken_RT[live_L, step] = np.exp(log_RO[live_L, chosen_L])
         is_free_RO[live_L, chosen_L] = False
-        if step:
-            wants_end_R = (last_R == tags) | (log_RO[:, tags] > log_RO[np.arange(len(log_RO)), last_R])
+        if 0 < step < least:
+            wants_end_R = log_RO[:, tags] > log_RO[np.arange(len(log_RO)), last_R]
             wanted_R = np.where((wanted_R == 0) & wants_end_R, step, wanted_R)
     first_B = np.arange(batch) * beam
     decoded = Decoded(tags_RT[first_B], taken_RT[first_B], largest_RV[first_B])
@@ -103,8 +103,6 @@ def _best(
     """Places and values [B, K] of the largest, largest first; of equals the first."""
     if beam == 1:
         places_BK = totals_BX.argmax(axis=1)[:, None]
-    elif beam >= totals_BX.shape[1]:
-        places_BK = np.argsort(-totals_BX, axis=1, kind="stable")
     else:
         places_BK = np.sort(np.argpartition(-totals_BX, beam, axis=1)[:, :beam], axis=1)
         values_BK = np.take_along_axis(totals_BX, places_BK, axis=1)

@@ -7,13 +7,17 @@ from engine.annotators.cca import Cca, CcaRecipe
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosterior, ClassPosteriorRecipe
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
+from engine.annotators.cnn_rnn import CnnRnn, CnnRnnRecipe
 from engine.annotators.jec import Jec, JecRecipe
+from engine.annotators.jvsp import Jvsp, JvspRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.ria import Ria, RiaRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.sr_cnn_rnn import SrCnnRnn, SrCnnRnnRecipe
 from engine.annotators.stacked import Stacked, StackedRecipe
 from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
 from engine.annotators.tagprop import TagProp, TagPropRecipe
@@ -52,4 +56,8 @@ REGISTRY: dict[str, Method] = {
     "stacked": Method(StackedRecipe, Stacked),
     "cnn-r": Method(CnnRRecipe, CnnR),
     "asl-head": Method(AslHeadRecipe, AslHead),
+    "cnn-rnn": Method(CnnRnnRecipe, CnnRnn),
+    "ria": Method(RiaRecipe, Ria),
+    "sr-cnn-rnn": Method(SrCnnRnnRecipe, SrCnnRnn),
+    "jvsp": Method(JvspRecipe, Jvsp),
 }

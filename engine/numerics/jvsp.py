@@ -32,7 +32,7 @@ class Jvsp:
     """Ma et al., Eq. 1 to 9, for rows that are all at the same step.
 
     Args:
-        weights: what `engine.training.jvsp.Jvsp.arrays` gave, for features of width D.
+        weights: of `engine.training.jvsp.Jvsp`, but for those of its layer `image`.
         transfer: Φ.
     """
 
@@ -42,9 +42,8 @@ class Jvsp:
         none_G = np.zeros(len(weights["cell.weight_ih"]), dtype=np.float32)
         self.lstm = Lstm(weights["cell.weight_ih"], weights["cell.weight_hh"], none_G, none_G)
 
-    def start(self, features_BD: NDArray[np.float32]) -> State:
+    def start(self, image_BM: NDArray[np.float32]) -> State:
         """Before the first step: C(I), h_0, c_0, the sum of Eq. 2 and how many it is of."""
-        image_BM = features_BD @ self.weights["image.weight"].T + self.weights["image.bias"]
         hidden_BM, cell_BM = self.lstm.start(len(image_BM))
         guidance_BM, count_B1 = np.zeros_like(image_BM), np.zeros_like(image_BM[:, :1])
         return image_BM, hidden_BM, cell_BM, guidance_BM, count_B1

@@ -1,12 +1,10 @@
 """JVSP as a torch module with its losses; `engine.numerics.jvsp` is its NumPy form."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from engine.numerics.jvsp import Transfer
-from engine.training.sequence import inputs_of, likelihood
+from engine.training.propagation import image_layer, inputs_of, lengths_of, likelihood
 
 
 class Jvsp(nn.Module):
@@ -38,7 +36,7 @@ class Jvsp(nn.Module):
         super().__init__()
         self.transfer = transfer
         self.alpha, self.beta = alpha, beta
-        self.image = nn.Linear(features, width)
+        self.image = image_layer(features, width)
         self.guide = nn.Embedding(tags + 1, width)
         self.refine = nn.Embedding(tags + 1, width)
         self.knowledge = nn.Linear(width, width, bias=False)
@@ -47,6 +45,12 @@ class Jvsp(nn.Module):
         self.cell = nn.LSTMCell(2 * width, width, bias=False)
         self.out = nn.Linear(width, tags + 1, bias=False)
         self.dropout = nn.Dropout(dropout)
+        # A mask over the picture's features (section 2.1) that begins by letting all of them through.
+        nn.init.normal_(self.guide.weight, mean=1, std=0.1)
+        if transfer == "softmax":
+            with torch.no_grad():
+                for reader in (self.visual.weight, self.cell.weight_ih):
+                    reader.mul_(width)
 
     def forward(self, features_BD: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
         """The loss [B] of each picture, Eq. 11.
@@ -55,7 +59,7 @@ class Jvsp(nn.Module):
             targets_BT: int64, the tags in their order, END, then -1.
         """
         logits_BTO, activations_BTM = self.steps(features_BD, inputs_of(targets_BT, self.tags))
-        diversity_B = diversity(activations_BTM, (targets_BT >= 0).sum(1), self.beta)
+        diversity_B = diversity(activations_BTM, lengths_of(targets_BT), self.beta)
         return likelihood(logits_BTO, targets_BT) + self.alpha * diversity_B
 
     @property
@@ -96,15 +100,8 @@ class Jvsp(nn.Module):
             return torch.sigmoid(x_BM)
         return torch.tanh(x_BM)
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The weights as `engine.numerics.jvsp` takes them."""
-        state = {name: one.detach().cpu().numpy() for name, one in self.state_dict().items()}
-        return {name: np.ascontiguousarray(one) for name, one in state.items()}
 
-
-def diversity(
-    activations_BTM: torch.Tensor, lengths_B: torch.Tensor, beta: float
-) -> torch.Tensor:
+def diversity(activations_BTM: torch.Tensor, lengths_B: torch.Tensor, beta: float) -> torch.Tensor:
     """L_V [B] of Eq. 10, over the first `lengths_B` steps of each picture; 0 where there is one.
 
     An activation below `beta` counts as none.
