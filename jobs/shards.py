@@ -1,6 +1,7 @@
 """A corpus to learn from as blocks on shared storage, and a worker's share of them read back."""
 
 import tempfile
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def read_block(names: dict[str, NDArray[np.object_]]) -> pa.Table:
 def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
     """A worker's share as a corpus, in the order of the whole; its tensors go to its own disk."""
     parts: list[pa.Table] = []
-    spools: dict[str, _Spool] = {}
+    spools: defaultdict[str, _Spool] = defaultdict(_Spool)
     # None is a whole block, which the signature does not know.
     batches = shard.iter_batches(batch_size=None, batch_format="pyarrow")  # type: ignore[arg-type]
     for part in batches:
@@ -107,7 +108,7 @@ def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
             continue
         names = part.column("about/columns")[0].as_py()
         for name in names:
-            spools.setdefault(name, _Spool()).add(schema.tensor_values(part, name))
+            spools[name].add(schema.tensor_values(part, name))
         parts.append(part.drop_columns(names))
     table = pa.concat_tables(parts)
     order = np.argsort(table.column(_ROW).to_numpy(), kind="stable")

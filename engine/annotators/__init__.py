@@ -11,9 +11,13 @@ from engine.annotators.cnn_rnn import CnnRnn, CnnRnnRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.jvsp import Jvsp, JvspRecipe
 from engine.annotators.linear import Linear, LinearRecipe
+from engine.annotators.linear_svm import LinearSvm, LinearSvmRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
+from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
+from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
 from engine.annotators.ria import Ria, RiaRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
@@ -60,4 +64,8 @@ REGISTRY: dict[str, Method] = {
     "ria": Method(RiaRecipe, Ria),
     "sr-cnn-rnn": Method(SrCnnRnnRecipe, SrCnnRnn),
     "jvsp": Method(JvspRecipe, Jvsp),
+    "ranked-lstm": Method(RankedLstmRecipe, RankedLstm),
+    "naive-rnn": Method(NaiveRnnRecipe, NaiveRnn),
+    "linear-svm": Method(LinearSvmRecipe, LinearSvm),
+    "rank-svm": Method(RankSvmRecipe, RankSvm),
 }

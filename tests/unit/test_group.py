@@ -37,6 +37,10 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cnn-r": {"tag_vectors": "binary"},
     "asl-head": {"dropout": 0.0},
     "stacked": {"views": ["binary"], "iterations": 20},
+    "ranked-lstm": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "naive-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "linear-svm": {},
+    "rank-svm": {},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 
