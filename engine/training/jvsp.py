@@ -45,7 +45,7 @@ class Jvsp(nn.Module):
         self.cell = nn.LSTMCell(2 * width, width, bias=False)
         self.out = nn.Linear(width, tags + 1, bias=False)
         self.dropout = nn.Dropout(dropout)
-        # A mask over the picture's features (section 2.1) that begins by letting all of them through.
+        # A mask over the features of a picture (section 2.1), that lets all through at first.
         nn.init.normal_(self.guide.weight, mean=1, std=0.1)
         if transfer == "softmax":
             with torch.no_grad():
