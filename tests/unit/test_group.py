@@ -47,6 +47,10 @@ SETTINGS: dict[str, dict[str, object]] = {
     "naive-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "linear-svm": {},
     "rank-svm": {},
+    "cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "ria": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "sr-cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "jvsp": {"dropout": 0.0, "width": 20, "optimisation": {"epochs": 2}},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 
