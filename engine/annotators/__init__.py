@@ -20,6 +20,7 @@ from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.sinn import Sinn, SinnRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.stacked import Stacked, StackedRecipe
@@ -65,4 +66,5 @@ REGISTRY: dict[str, Method] = {
     "cnn-warp": Method(CnnWarpRecipe, CnnWarp),
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
     "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
+    "sinn": Method(SinnRecipe, Sinn),
 }

@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cnn-warp": {"dropout": 0.0},
     "cnn-logistic": {"dropout": 0.0},
     "tag-neighbour": {"dropout": 0.0, "hidden": 32},
+    "sinn": {"dropout": 0.0},
     "stacked": {"views": ["binary"], "iterations": 20},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
