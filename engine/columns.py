@@ -8,6 +8,7 @@ from engine.annotators import REGISTRY
 from engine.bundle import Bundle
 from engine.config import FitConfig
 from engine.geometry import Geometry
+from engine.map_columns import MAPS, maps_stage
 from engine.stage import Stage
 
 
@@ -26,7 +27,9 @@ class ColumnSource:
     folder: Path | None
 
 
-COLUMN_STAGES: dict[str, Callable[[str, ColumnSource], Stage]] = {}
+COLUMN_STAGES: dict[str, Callable[[str, ColumnSource], Stage]] = {
+    MAPS: lambda name, _: maps_stage(name),
+}
 """Who makes a column that annotators read beside the embedding, by the part of its name before the
 first '/'; given the whole name."""
 

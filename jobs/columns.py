@@ -32,7 +32,13 @@ ID_COLUMNS = (
 _INPUT = "input_"
 _IMAGE_PATH = "image_path"
 _ENGINE = frozenset({*schema.RESERVED, schema.IMAGE_ID, schema.BYTES})
-_ENGINE_PREFIXES = (schema.score_column(""), schema.evidence_column(""), "__chunk", "__row")
+_ENGINE_PREFIXES = (
+    schema.score_column(""),
+    schema.evidence_column(""),
+    "maps/",
+    "__chunk",
+    "__row",
+)
 
 
 @dataclass(frozen=True)

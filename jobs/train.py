@@ -217,6 +217,9 @@ class ReportedCheckpoints:
             checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
         )
 
+    def part(self, name: str) -> "ReportedCheckpoints":
+        return ReportedCheckpoints(self._folder.folder / name)
+
 
 def _train(settings: dict[str, object]) -> None:
     """What each worker runs."""

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from engine.corpus import Corpus, split_rows
 from engine.embed import backbone
 from engine.fitting import Material, fit_bundle
 from engine.group import Solo
+from engine.map_columns import maps_column, maps_stage
 from engine.plan import embedding_plan
 from engine.sample import SamplePicture, draw_picture
+from engine.tensors import Tensors
 from engine.vocab import Vocabulary
 from jobs.__main__ import main
 from jobs.session import ray_session
@@ -47,7 +49,12 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             schema.BYTES: [picture.jpeg for picture in pictures],
         }
     )
-    embedded = embedding_plan(quick_config, thumbnails=True).workers()(batch)
+    maps = maps_column("random", 1)
+    plan = embedding_plan(quick_config, thumbnails=True)
+    plan = replace(
+        plan, stages=(*plan.stages, maps_stage(maps, "torch")), keeps=(*plan.keeps, maps)
+    )
+    embedded = plan.workers()(batch)
     tags = [picture.tags for picture in pictures]
     vocabulary = Vocabulary.learn(tags)
     ids = embedded.column(schema.IMAGE_ID).to_pylist()
@@ -59,6 +66,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             backbone(quick_config.embed.network).levels,
             tuple(picture.social_tags for picture in pictures),
             places_NV=vocabulary.encode_places(tags),
+            columns={maps: Tensors(schema.tensor_values(embedded, maps), np.arange(len(ids)))},
         ),
         vocabulary,
         dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True)),

@@ -19,6 +19,7 @@ from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
+from engine.annotators.ms_cnn import MsCnn, MsCnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.sinn import Sinn, SinnRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
@@ -67,4 +68,5 @@ REGISTRY: dict[str, Method] = {
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
     "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
     "sinn": Method(SinnRecipe, Sinn),
+    "ms-cnn": Method(MsCnnRecipe, MsCnn),
 }

@@ -31,6 +31,8 @@ class Backbone:
         members: names of the backbones side by side, all of which see the square of the first;
             empty for a single one.
         flip: whether the embedding is the mean of the picture's and its mirror image's.
+        scales: channels of the feature maps that it has at each size, the largest first, each half
+            as high and wide as the one before; empty where it exposes none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Backbone:
     std: tuple[float, float, float]
     members: tuple[str, ...] = ()
     flip: bool = False
+    scales: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -132,11 +135,18 @@ _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 def _lite(variant: int, size: int, stages: tuple[int, ...]) -> Backbone:
     geometry = Geometry(mode="crop", size=size, resize_to=int(size / 0.875))
-    return Backbone(f"efficientnet-lite{variant}", (1280, *stages), geometry, *_HALVES)
+    # The last stage of each size; of the smallest, the layer that the embedding is the mean of.
+    scales = (*(stages[place] for place in (0, 1, 2, 4)), 1280)
+    name = f"efficientnet-lite{variant}"
+    return Backbone(name, (1280, *stages), geometry, *_HALVES, scales=scales)
 
 
 _SQUASH = Geometry(mode="squash", size=224, resize_to=256)
 _CROP = Geometry(mode="crop", size=224, resize_to=256)
+_SMALL = Geometry(mode="squash", size=64, resize_to=64)
+_VGG = (64, 128, 256, 512, 512)
+# Niu et al. 2017, section III.A: conv1, conv2_3, conv3_4, conv4_23 and conv5_3 of ResNet-101.
+_BOTTLENECKS = (64, 256, 512, 1024, 2048)
 
 BACKBONES: dict[str, Backbone] = {
     spec.name: spec
@@ -145,11 +155,11 @@ BACKBONES: dict[str, Backbone] = {
         _lite(1, 240, (16, 24, 40, 80, 112, 192, 320)),
         _lite(2, 260, (16, 24, 48, 88, 120, 208, 352)),
         # Murthy et al. 2015, section 3.1: squashed to 224, fc7 after its ReLU.
-        Backbone("vgg16", (4096,), _SQUASH, *_IMAGENET),
-        Backbone("vgg19", (4096,), _SQUASH, *_IMAGENET),
-        Backbone("resnet18", (512,), _CROP, *_IMAGENET),
-        Backbone("resnet50", (2048,), _CROP, *_IMAGENET),
-        Backbone("resnet101", (2048,), _CROP, *_IMAGENET),
-        Backbone("random", (256,), Geometry(mode="squash", size=64, resize_to=64), *_HALVES),
+        Backbone("vgg16", (4096,), _SQUASH, *_IMAGENET, scales=_VGG),
+        Backbone("vgg19", (4096,), _SQUASH, *_IMAGENET, scales=_VGG),
+        Backbone("resnet18", (512,), _CROP, *_IMAGENET, scales=(64, 64, 128, 256, 512)),
+        Backbone("resnet50", (2048,), _CROP, *_IMAGENET, scales=_BOTTLENECKS),
+        Backbone("resnet101", (2048,), _CROP, *_IMAGENET, scales=_BOTTLENECKS),
+        Backbone("random", (256,), _SMALL, *_HALVES, scales=(32, 64)),
     )
 }

@@ -32,6 +32,10 @@ class Checkpoints(Protocol):
         """
         ...
 
+    def part(self, name: str) -> "Checkpoints":
+        """Those of one of several runs that make up a training, each gone on with by itself."""
+        ...
+
 
 class FolderCheckpoints:
     """Checkpoints as folders of one folder: `epoch-0001`, `epoch-0002`, each whole or not there.
@@ -65,6 +69,10 @@ class FolderCheckpoints:
             shutil.rmtree(draft, ignore_errors=True)
         for old in self._whole()[: -self.most]:
             shutil.rmtree(old)
+
+    def part(self, name: str) -> "FolderCheckpoints":
+        """Those in the sub-folder of that name."""
+        return FolderCheckpoints(self.folder / name, self.most)
 
     def _whole(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_PREFIX}*"))

@@ -52,6 +52,10 @@ def batch_of(corpus: Corpus, rows: slice | NDArray[np.int64] = slice(None)) -> p
             schema.IMAGE_ID: np.array(corpus.ids)[rows],
             schema.EMBEDDING: schema.tensor_column(corpus.embeddings_ND[rows]),
             schema.SOCIAL_TAGS: pa.array(corpus.social_tags).take(pa.array(places)),
+            **{
+                name: schema.tensor_column(column.take(places))
+                for name, column in corpus.columns.items()
+            },
         }
     )
 

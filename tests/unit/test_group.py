@@ -16,6 +16,7 @@ from engine.annotators import REGISTRY
 from engine.corpus import Corpus
 from engine.group import Solo
 from engine.recipe import Annotator
+from engine.tensors import Tensors
 from engine.torch_group import Torch
 from engine.vocab import Vocabulary
 
@@ -41,6 +42,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cnn-logistic": {"dropout": 0.0},
     "tag-neighbour": {"dropout": 0.0, "hidden": 32},
     "sinn": {"dropout": 0.0},
+    "ms-cnn": {"backbone": "random", "hidden": 64},
     "stacked": {"views": ["binary"], "iterations": 20},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
@@ -54,6 +56,7 @@ def drawn_corpus() -> Corpus:
     labels_NV[np.arange(90), rng.integers(0, 5, 90)] = True
     causes = labels_NV @ rng.standard_normal((5, 256))
     embeddings_ND = causes + 0.5 * rng.standard_normal((90, 256))
+    maps_NM = embeddings_ND[:, :192]
     return Corpus(
         tuple(f"image-{row}" for row in range(90)),
         embeddings_ND.astype(np.float32),
@@ -63,6 +66,7 @@ def drawn_corpus() -> Corpus:
             tuple(VOCABULARY.tags[tag] for tag in np.flatnonzero(row)) + ("holiday", "me")[n % 3 :]
             for n, row in enumerate(labels_NV ^ (rng.random(labels_NV.shape) < 0.1))
         ),
+        columns={"maps/random/1": Tensors(maps_NM.astype(np.float16), np.arange(90))},
     )
 
 
@@ -77,6 +81,10 @@ def queries(corpus: Corpus) -> pa.Table:
             schema.IMAGE_ID: list(corpus.ids),
             schema.EMBEDDING: schema.tensor_column(corpus.embeddings_ND),
             schema.SOCIAL_TAGS: pa.array(corpus.social_tags),
+            **{
+                name: schema.tensor_column(column.take(np.arange(len(corpus))))
+                for name, column in corpus.columns.items()
+            },
         }
     )
 
