@@ -82,11 +82,16 @@ class Pictures:
         )
         return corpus, vocabulary
 
-    def truth(self, rows_M: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.bool_]:
-        """Which of `words` are tags of which picture, boolean [M, W]."""
+    def places(self, rows_M: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.float32]:
+        """Where each of `words` stands among those of them that are tags of a picture.
+
+        From 1, in the given order; 0 for what is no tag: float32 [M, W].
+        """
         counted = Vocabulary(tuple(words), (0,) * len(words))
-        truth_MW: NDArray[np.bool_] = counted.encode([self.tags[r] for r in rows_M]).toarray() > 0
-        return truth_MW
+        places_MW: NDArray[np.float32] = counted.encode_places(
+            [self.tags[row] for row in rows_M]
+        ).toarray()
+        return places_MW
 
     def save(self, folder: Path) -> None:
         """Write into an existing folder; the small file last, so that it vouches for the other."""
