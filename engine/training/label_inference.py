@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-
 _HEARD = 0.5
 """How much of that mean a label hears to begin with."""
 
