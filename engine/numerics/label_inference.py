@@ -40,7 +40,7 @@ def observed(words_BW: sparse.csr_matrix) -> NDArray[np.float32]:
 def infer(
     activations: Sequence[NDArray[np.float32]], weights: Mapping[str, NDArray[np.float32]]
 ) -> list[NDArray[np.float32]]:
-    """Each layer's activations after a pass down and a pass up (Hu et al. 2016, section 3.3).
+    """Each layer's activations after a pass down and a pass up (Hu et al. 2016, section 3).
 
     With x of a layer t and [M]±(a) = relu(M+ a) - relu(M- a):
     down, from the first layer on: a_t = [V]±(a_{t-1}) + [H]±(x_t) + b;

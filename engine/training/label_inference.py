@@ -65,7 +65,7 @@ class Way(nn.Module):
 class LabelInference(nn.Module):
     """What a picture shows of each layer's labels, and the pass down and up between the layers.
 
-    Hu et al. 2016, sections 3.2 and 3.3; `engine.numerics.label_inference.infer` has the equations.
+    Hu et al. 2016, section 3; `engine.numerics.label_inference.infer` has the equations.
     The correlations begin the matrices, and say which of their entries are learned. What mixes both
     ways is one number a label and way, where the paper has matrices.
 

@@ -59,7 +59,7 @@ def network(sizes: tuple[int, ...], rng: np.random.Generator) -> LabelInference:
 
 
 def passed(x: list[list[float]], w: dict[str, np.ndarray]) -> list[list[float]]:
-    """Hu et al. 2016, section 3.3: one picture, one label at a time, in float64."""
+    """Hu et al. 2016, section 3: one picture, one label at a time, in float64."""
 
     def signed(name: str, values: list[float], v: int) -> float:
         sums = {
