@@ -249,7 +249,7 @@ class Quantity:
         Raises:
             TrainingError: the loss is no number.
         """
-        white = Whitened.learn(corpus, settings.shrinkage, group)
+        white = Whitened.learn(corpus, settings.shrinkage, group, scale=None)
         lists = corpus_words(corpus) if settings.social else [()] * len(corpus)
         bag = Bag(frequent_words(lists, settings.words, settings.min_count, group))
         words_NW = bag.encode(lists)

@@ -17,10 +17,15 @@ from engine.annotators.cnn_head import (
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
 from engine.annotators.jec import Jec, JecRecipe
 from engine.annotators.linear import Linear, LinearRecipe
+from engine.annotators.linear_svm import LinearSvm, LinearSvmRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
 from engine.annotators.ml_knn import MlKnn, MlKnnRecipe
 from engine.annotators.ms_cnn import MsCnn, MsCnnRecipe
+from engine.annotators.multimodal import Multimodal, MultimodalRecipe
+from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
+from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
+from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
 from engine.annotators.sinn import Sinn, SinnRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
@@ -68,5 +73,10 @@ REGISTRY: dict[str, Method] = {
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
     "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
     "sinn": Method(SinnRecipe, Sinn),
+    "ranked-lstm": Method(RankedLstmRecipe, RankedLstm),
+    "naive-rnn": Method(NaiveRnnRecipe, NaiveRnn),
+    "linear-svm": Method(LinearSvmRecipe, LinearSvm),
+    "rank-svm": Method(RankSvmRecipe, RankSvm),
+    "multimodal": Method(MultimodalRecipe, Multimodal),
     "ms-cnn": Method(MsCnnRecipe, MsCnn),
 }

@@ -86,7 +86,7 @@ class _CnnHeadRecipe(Recipe):
 
         from engine.training import train
 
-        whitened = Whitened.learn(corpus, self.shrinkage, group, scale=1.0)
+        whitened = Whitened.learn(corpus, self.shrinkage, group)
         inputs = torch.from_numpy(whitened.features_ND)
         layer = nn.Linear(inputs.shape[1], len(vocabulary))
         nn.init.zeros_(layer.weight)

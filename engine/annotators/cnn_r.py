@@ -21,6 +21,7 @@ from engine.optimisation import Optimisation
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.regression import Head, Tuned
 from engine.vocab import Vocabulary
+from engine.whitened import Scale
 from engine.words import TagVectors, word_vector_source
 
 if TYPE_CHECKING:
@@ -172,8 +173,10 @@ class CnnRRecipe(Recipe):
                 "an annotator of kind 'cnn-r' with train = 'all' learns from pixels, and this "
                 "corpus holds embeddings alone; give the corpus its pixels, or set train to 'head'"
             )
-        mean_D, deviation_D = _scales(corpus, group)
-        network = new_regressor(pixels.backbone, targets_ME.shape[1], mean_D, deviation_D)
+        scale = Scale.learn(corpus, group)
+        network = new_regressor(
+            pixels.backbone, targets_ME.shape[1], scale.mean_D, scale.deviation_D
+        )
         targets = torch.from_numpy(targets_ME)
 
         def loss(network: nn.Module, batch: "Batch") -> torch.Tensor:
@@ -195,19 +198,6 @@ class CnnRRecipe(Recipe):
 def _squares(found_BE: "torch.Tensor", targets_BE: "torch.Tensor") -> "torch.Tensor":
     """The Euclidean loss of section 3.5: half the squared distance, summed over the pictures."""
     return (found_BE.float() - targets_BE).square().sum() / 2
-
-
-def _scales(corpus: Corpus, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation [D] of the embedding over the pictures of all the ranks."""
-    width = corpus.embeddings_ND.shape[1]
-    sum_D, square_D = np.zeros(width), np.zeros(width)
-    for x_BD, _ in corpus.blocks():
-        sum_D += x_BD.sum(0, dtype=np.float64)
-        square_D += np.square(x_BD, dtype=np.float64).sum(0)
-    count = float(group.sum(np.array([float(len(corpus))]))[0])
-    mean_D = group.sum(sum_D) / count
-    variance_D = group.sum(square_D) / count - mean_D**2
-    return mean_D, np.sqrt(np.maximum(variance_D, 0))
 
 
 def _log_frequency(corpus: Corpus, group: Group) -> NDArray[np.float32]:

@@ -101,7 +101,7 @@ class SinnRecipe(Recipe):
         bag = Bag(frequent_words(lists, self.words, self.min_count, group))
         words_NW = bag.encode(lists)
         known_N = known_rows(words_NW)
-        white = Whitened.learn(corpus, self.shrinkage, group, scale=1.0)
+        white = Whitened.learn(corpus, self.shrinkage, group)
         within, between, shares_W = self._relations(corpus, words_NW, known_N, group)
         shares = [tag_shares(corpus, group), shares_W][: len(within)]
         with torch.random.fork_rng(devices=[]):

@@ -120,7 +120,7 @@ class TagNeighbourRecipe(Recipe):
                 f"picture of the corpus to learn from has any that {self.min_count} pictures "
                 "have; add them to the corpus, or leave that annotator out"
             )
-        white = Whitened.learn(corpus, self.shrinkage, group)
+        white = Whitened.learn(corpus, self.shrinkage, group, scale=None)
         features_ND, sets_NW, own_M = _everybody(corpus, white, bag.encode(lists), group)
         near_MC = nearest_sets(sets_NW[own_M], sets_NW, self.candidates, own_M)
         weights_C = subset_max_weights(self.candidates, self.neighbours)

@@ -1,0 +1,308 @@
+"""What the ranked LSTM and the naive RNN have in common: their settings, fit and fitted form."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+from safetensors.numpy import load_file, save_file
+from scipy.special import log_softmax
+
+from engine.corpus import Corpus
+from engine.errors import ConfigError
+from engine.group import Group
+from engine.numerics.lstm import Lstm
+from engine.optimisation import Optimisation
+from engine.recipe import Annotator, Recipe, Verdict
+from engine.regression import Head, Tuned
+from engine.sequence import (
+    Step,
+    Targets,
+    decode_greedily,
+    ordered_scores,
+    padded_targets,
+    shortened_note,
+)
+from engine.vocab import Vocabulary
+from engine.whitened import Scale, Whitened
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from engine.training import Batch, Checkpoints
+    from engine.training.loop import Loss
+    from engine.training.recurrent import RecurrentTagger
+
+SCORED = 256
+"""Pictures that are decoded at a time."""
+
+_JSON, _TENSORS = "recurrent.json", "recurrent.safetensors"
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+class RecurrentRecipe(Recipe):
+    """Settings of Yan et al. 2016, section 5.1; where a default is not the paper's, that is named.
+
+    Attributes:
+        width: d, of the image's vector (Eq. 10). The paper has 100.
+        hidden: of the LSTM's state. The paper has 300.
+        dropout: in training, of the LSTM's inputs and of its states. The paper has 0.5.
+        limit: a longer list of tags is cut, in training; and so many tags are decoded at most.
+        shrinkage: of the whitening of the embedding, for 'head'.
+        train: 'head' learns on the embedding of the frozen backbone; 'all' then goes on with every
+            layer from the pixels, and the annotator carries a network of its own.
+        optimisation: of the loop. The paper has batch 16, Adam at 4e-4 with betas 0.8 and 0.999,
+            halved on a plateau, and 7,500 steps.
+        fine_tuning: of the second part of 'all'; its learning rate is the backbone's, the other
+            layers keep that of `optimisation`.
+    """
+
+    width: PositiveInt = 100
+    hidden: PositiveInt = 300
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    limit: PositiveInt = 20
+    shrinkage: PositiveFloat = 1.0
+    train: Literal["head", "all"] = "head"
+    optimisation: Optimisation = Field(
+        default=Optimisation(
+            learning_rate=2e-3,
+            betas=(0.8, 0.999),
+            batch=16,
+            epochs=20,
+            schedule="cosine",
+            clip=5.0,
+        )
+    )
+    fine_tuning: Optimisation = Field(
+        default=Optimisation(
+            learning_rate=1e-5, weight_decay=1e-3, betas=(0.8, 0.999), batch=16, epochs=2, clip=5.0
+        )
+    )
+
+    @property
+    def by_gradient(self) -> bool:
+        return True
+
+    @property
+    def wants_pixels(self) -> bool:
+        return self.train == "all"
+
+    @abstractmethod
+    def _network(self, image: "nn.Module", prior_V: NDArray[np.float32]) -> "RecurrentTagger":
+        """The network to train."""
+
+    @abstractmethod
+    def _annotator(self) -> "type[Recurrent]":
+        """What the network becomes once it is trained."""
+
+    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Recurrent":
+        return self.resumable_fit(corpus, vocabulary, group, None)
+
+    def resumable_fit(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> "Recurrent":
+        """Learn from the tags in their given order.
+
+        Raises:
+            ConfigError: 'all' is asked for, and the corpus has no pixels.
+            TrainingError: the loss is no number.
+        """
+        targets = padded_targets(corpus.tag_lists(), self.limit)
+        longest = group.gather(np.array([targets.tags_NT.shape[1]]))
+        carriers_V = group.sum(np.asarray(corpus.labels_NV.sum(axis=0), dtype=np.float64).ravel())
+        prior_V = np.log((carriers_V + 0.5) / (carriers_V + 0.5).sum()).astype(np.float32)
+        learn = self._learn_all if self.train == "all" else self._learn_head
+        image, arrays = learn(corpus, targets, prior_V, group, checkpoints)
+        return self._annotator()(
+            image,
+            arrays,
+            max(int(one[0]) for one in longest),
+            vocabulary.digest,
+            shortened_note(self.kind, targets, self.limit, group),
+        )
+
+    def _learn_head(
+        self,
+        corpus: Corpus,
+        targets: Targets,
+        prior_V: NDArray[np.float32],
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> tuple[Head, Arrays]:
+        from engine.training import train
+
+        whitened = Whitened.learn(corpus, self.shrinkage, group)
+        network, image = self._new(whitened.features_ND.shape[1], prior_V)
+        loss = _loss(whitened.features_ND.__getitem__, targets)
+        train(network, loss, corpus.ids, self.optimisation, group, checkpoints=checkpoints)
+        weights_DE, bias_E = image.weight.detach().numpy().T, image.bias.detach().numpy()
+        return whitened.head(weights_DE, bias_E), network.arrays()
+
+    def _learn_all(
+        self,
+        corpus: Corpus,
+        targets: Targets,
+        prior_V: NDArray[np.float32],
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> tuple[Tuned, Arrays]:
+        # Here, not above: torch takes seconds that a fitted annotator need not pay.
+        from engine.embed.tuned import new_regressor
+        from engine.training import train
+
+        pixels = corpus.pixels
+        if pixels is None:
+            raise ConfigError(
+                f"an annotator of kind '{self.kind}' with train = 'all' learns from pixels, and "
+                "this corpus holds embeddings alone; give the corpus its pixels, or set train to "
+                "'head'"
+            )
+        scale = Scale.learn(corpus, group)
+        regressor = new_regressor(pixels.backbone, self.width, scale.mean_D, scale.deviation_D)
+        network, image = self._new(corpus.embeddings_ND.shape[1], prior_V)
+        if checkpoints is None or checkpoints.latest() is None:
+            # The first part is the frozen backbone's: its embedding is there already. A run that
+            # goes on from a checkpoint is past it.
+            mean_D, scale_D = regressor.mean.numpy(), regressor.scale.numpy()
+
+            def features(rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
+                return (np.asarray(corpus.embeddings_ND[rows_B]) - mean_D) * scale_D
+
+            train(network, _loss(features, targets), corpus.ids, self.optimisation, group)
+        regressor.head.load_state_dict(image.state_dict())
+        network.image = regressor
+        others = self.optimisation.learning_rate / self.fine_tuning.learning_rate
+        train(
+            network,
+            _loss(pixels.take, targets),
+            corpus.ids,
+            self.fine_tuning,
+            group,
+            rate=lambda name: 1.0 if name.startswith("image.backbone.") else others,
+            checkpoints=checkpoints,
+        )
+        return Tuned(pixels.backbone, regressor), network.arrays()
+
+    def _new(
+        self, features: int, prior_V: NDArray[np.float32]
+    ) -> "tuple[RecurrentTagger, nn.Linear]":
+        """A network over a linear layer on the embedding, drawn from the seed, and that layer."""
+        import torch
+        from torch import nn
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.optimisation.seed)
+            image = nn.Linear(features, self.width)
+            # The squared length of a picture's features is 1 on average.
+            nn.init.normal_(image.weight)
+            return self._network(image, prior_V), image
+
+
+def _loss(take: "Callable[[NDArray[np.int64]], NDArray[np.generic]]", targets: Targets) -> "Loss":
+    """Eq. 19 of some rows of what `take` gives."""
+    import torch
+    from torch import nn
+
+    from engine.training.recurrent import sequence_loss
+
+    tags = torch.from_numpy(targets.tags_NT)
+
+    def loss(network: nn.Module, batch: "Batch") -> torch.Tensor:
+        pictures = torch.from_numpy(np.array(take(batch.rows_B))).to(batch.device)
+        tags_BT = tags[batch.rows_B].to(batch.device)
+        return sequence_loss(network(pictures, tags_BT), tags_BT)
+
+    return loss
+
+
+class Recurrent(Annotator):
+    """A recurrent network that is done with training; runs in NumPy but for a tuned backbone.
+
+    The rank of the scores is the order in which the tags were decoded, see
+    `engine.sequence.ordered_scores`.
+    """
+
+    def __init__(
+        self,
+        image: Head | Tuned,
+        arrays: Arrays,
+        steps: int,
+        vocabulary_digest: str,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """Args:
+        image: to a picture's vector v [B, d].
+        arrays: the rest of the network's weights, by their names in its state dict.
+        steps: so many tags are decoded.
+        """
+        self.image = image
+        self.reads = image.reads
+        self.arrays = arrays
+        self.lstm = Lstm.of(arrays, "lstm.")
+        self.steps = steps
+        self.vocabulary_digest = vocabulary_digest
+        self.notes = notes
+
+    @abstractmethod
+    def _input(self, v_BD: NDArray[np.float32], tags_BT: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The input [B, d] of the step after T tags."""
+
+    def score(self, batch: pa.Table) -> Verdict:
+        v_ND = self.image.predict(batch)
+        tags = len(self.arrays["out.bias"])
+        scores_NV = np.empty((len(v_ND), tags), dtype=np.float32)
+        for start in range(0, len(v_ND), SCORED):
+            rows = slice(start, start + SCORED)
+            v_BD = v_ND[rows]
+            decoded = decode_greedily(self.step(v_BD), len(v_BD), tags, self.steps)
+            scores_NV[rows] = ordered_scores(decoded)
+        return Verdict(scores_NV)
+
+    def step(self, v_BD: NDArray[np.float32]) -> Step:
+        """What gives the log-probabilities of each step in turn, for some pictures."""
+        hidden_BH, cell_BH = self.lstm.start(len(v_BD))
+
+        def step(tags_BT: NDArray[np.int64]) -> NDArray[np.float32]:
+            nonlocal hidden_BH, cell_BH
+            read_BG = self.lstm.read(self._input(v_BD, tags_BT))
+            hidden_BH, cell_BH = self.lstm.step(read_BG, hidden_BH, cell_BH)
+            logits_BV = hidden_BH @ self.arrays["out.weight"].T + self.arrays["out.bias"]
+            log_BV: NDArray[np.float32] = log_softmax(logits_BV, axis=1)
+            return log_BV
+
+        return step
+
+    def save(self, folder: Path) -> None:
+        save_file(self.arrays, folder / _TENSORS)
+        content = {
+            "vocabulary": self.vocabulary_digest,
+            "steps": self.steps,
+            "reads": self.reads,
+            **self.image.save(folder),
+        }
+        (folder / _JSON).write_text(json.dumps(content), encoding="utf-8")
+
+    @classmethod
+    def reads_of(cls, folder: Path) -> tuple[str, ...]:
+        return tuple(json.loads((folder / _JSON).read_text(encoding="utf-8"))["reads"])
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+        image: Head | Tuned
+        if "backbone" in content:
+            image = Tuned.load(folder, content["backbone"], content["outputs"])
+        else:
+            image = Head.load(folder, tuple(content["levels"]))
+        arrays = load_file(folder / _TENSORS)
+        return cls(image, arrays, content["steps"], content["vocabulary"])
