@@ -53,10 +53,12 @@ class TrainingConfig(_Section):
         workers: processes that share the pictures and average their gradients; None: one a GPU,
             or one where there is none. Another number gives the same weights but for rounding.
         restarts: how often training goes on from its last checkpoint after a worker died.
+        log: a folder that gets the figures of each epoch for TensorBoard; None: none.
     """
 
     workers: PositiveInt | None = None
     restarts: Annotated[int, Field(ge=0)] = 3
+    log: Path | None = None
 
 
 class AccuracyConfig(_Section):

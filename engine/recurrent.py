@@ -143,10 +143,12 @@ class RecurrentRecipe(Recipe):
 
         whitened = Whitened.learn(corpus, self.shrinkage, group)
         network, image = self._new(whitened.features_ND.shape[1], prior_V)
-        loss = _loss(whitened.features_ND.__getitem__, targets)
+        # Each feature then has the variance 1, which the layer's first weights are drawn for.
+        unit = np.sqrt(np.float32(whitened.features_ND.shape[1]))
+        loss = _loss(lambda rows_B: whitened.features_ND[rows_B] * unit, targets)
         train(network, loss, corpus.ids, self.optimisation, group, checkpoints=checkpoints)
-        weights_DE, bias_E = image.weight.detach().numpy().T, image.bias.detach().numpy()
-        return whitened.head(weights_DE, bias_E), network.arrays()
+        weights_DE = image.weight.detach().numpy().T * unit
+        return whitened.head(weights_DE, image.bias.detach().numpy()), network.arrays()
 
     def _learn_all(
         self,
@@ -157,6 +159,8 @@ class RecurrentRecipe(Recipe):
         checkpoints: "Checkpoints | None",
     ) -> tuple[Tuned, Arrays]:
         # Here, not above: torch takes seconds that a fitted annotator need not pay.
+        import torch
+
         from engine.embed.tuned import new_regressor
         from engine.training import train
 
@@ -170,15 +174,18 @@ class RecurrentRecipe(Recipe):
         scale = Scale.learn(corpus, group)
         regressor = new_regressor(pixels.backbone, self.width, scale.mean_D, scale.deviation_D)
         network, image = self._new(corpus.embeddings_ND.shape[1], prior_V)
+        unit = np.sqrt(np.float32(corpus.embeddings_ND.shape[1]))
         if checkpoints is None or checkpoints.latest() is None:
             # The first part is the frozen backbone's: its embedding is there already. A run that
             # goes on from a checkpoint is past it.
-            mean_D, scale_D = regressor.mean.numpy(), regressor.scale.numpy()
+            mean_D, scale_D = regressor.mean.numpy(), regressor.scale.numpy() * unit
 
             def features(rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
                 return (np.asarray(corpus.embeddings_ND[rows_B]) - mean_D) * scale_D
 
             train(network, _loss(features, targets), corpus.ids, self.optimisation, group)
+            with torch.no_grad():
+                image.weight.mul_(float(unit))
         regressor.head.load_state_dict(image.state_dict())
         network.image = regressor
         others = self.optimisation.learning_rate / self.fine_tuning.learning_rate
@@ -203,8 +210,6 @@ class RecurrentRecipe(Recipe):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.optimisation.seed)
             image = nn.Linear(features, self.width)
-            # The squared length of a picture's features is 1 on average.
-            nn.init.normal_(image.weight)
             return self._network(image, prior_V), image
 
 

@@ -24,6 +24,7 @@ from engine.recipe import Annotator, Recipe
 from engine.torch_group import Torch
 from engine.training import FolderCheckpoints
 from engine.vocab import Vocabulary
+from jobs.progress import append_line, check_log, told
 from jobs.shards import deal, gather_shard, write_shards
 
 CPUS = 0.9
@@ -88,10 +89,11 @@ def check_training(config: FitConfig) -> None:
     """Refuse more workers than there is room for, before any picture is read.
 
     Raises:
-        ConfigError: see `choose_workers`.
+        ConfigError: see `choose_workers` and `jobs.progress.check_log`.
     """
     if any(recipe.by_gradient for recipe in config.annotators.values()):
         choose_workers(config.training, _resources())
+        check_log(config.training.log)
 
 
 def _resources() -> dict[str, float]:
@@ -157,7 +159,8 @@ def fit_on_workers(
         dataset_config=Dealt(),
     )
     try:
-        trainer.fit()
+        with told(folder, recipe.kind, say, settings.log):
+            trainer.fit()
     except ray.train.TrainingFailedError as error:
         _raise_failure(folder)
         raise TrainingError(
@@ -190,14 +193,15 @@ class Dealt(DataConfig):
 
 
 class ReportedCheckpoints:
-    """Checkpoints in the folder of a run of Ray Train, of which it is told.
+    """Checkpoints of a run in its job's folder, of which Ray Train and the job are told.
 
     The last one is found by what is in the folder: after a worker is killed Ray Train may still
     hold an earlier one for the last.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = FolderCheckpoints(folder)
+        self._job = folder
+        self._folder = FolderCheckpoints(folder / _RUN)
 
     def latest(self) -> Path | None:
         return self._folder.latest()
@@ -210,6 +214,8 @@ class ReportedCheckpoints:
         is_writer: bool,
     ) -> None:
         self._folder.keep(epoch, write, figures, is_writer)
+        if is_writer:
+            append_line(self._job, epoch, figures)
         last = self.latest() if is_writer else None
         ray.train.report(
             {"epoch": epoch, **figures},
@@ -242,7 +248,7 @@ def _train(settings: dict[str, object]) -> None:
     group = Torch(str(device))
     try:
         corpus = gather_shard(ray.train.get_dataset_shard("train"))
-        checkpoints = ReportedCheckpoints(folder / _RUN)
+        checkpoints = ReportedCheckpoints(folder)
         fitted = recipe.resumable_fit(corpus, vocabulary, group, checkpoints)
     except TagloomError as error:
         content = json.dumps({"type": type(error).__name__, "message": str(error)})

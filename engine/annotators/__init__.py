@@ -15,7 +15,9 @@ from engine.annotators.cnn_head import (
     CnnWarpRecipe,
 )
 from engine.annotators.cnn_r import CnnR, CnnRRecipe
+from engine.annotators.cnn_rnn import CnnRnn, CnnRnnRecipe
 from engine.annotators.jec import Jec, JecRecipe
+from engine.annotators.jvsp import Jvsp, JvspRecipe
 from engine.annotators.linear import Linear, LinearRecipe
 from engine.annotators.linear_svm import LinearSvm, LinearSvmRecipe
 from engine.annotators.mbrm import Mbrm, MbrmRecipe
@@ -26,9 +28,11 @@ from engine.annotators.naive_rnn import NaiveRnn, NaiveRnnRecipe
 from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
 from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
+from engine.annotators.ria import Ria, RiaRecipe
 from engine.annotators.sinn import Sinn, SinnRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
+from engine.annotators.sr_cnn_rnn import SrCnnRnn, SrCnnRnnRecipe
 from engine.annotators.stacked import Stacked, StackedRecipe
 from engine.annotators.svm_dmbrm import SvmDmbrm, SvmDmbrmRecipe
 from engine.annotators.tag_neighbour import TagNeighbour, TagNeighbourRecipe
@@ -73,6 +77,10 @@ REGISTRY: dict[str, Method] = {
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
     "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
     "sinn": Method(SinnRecipe, Sinn),
+    "cnn-rnn": Method(CnnRnnRecipe, CnnRnn),
+    "ria": Method(RiaRecipe, Ria),
+    "sr-cnn-rnn": Method(SrCnnRnnRecipe, SrCnnRnn),
+    "jvsp": Method(JvspRecipe, Jvsp),
     "ranked-lstm": Method(RankedLstmRecipe, RankedLstm),
     "naive-rnn": Method(NaiveRnnRecipe, NaiveRnn),
     "linear-svm": Method(LinearSvmRecipe, LinearSvm),

@@ -28,7 +28,8 @@ class Checkpoints(Protocol):
         Args:
             epoch: how many are done.
             write: called by the rank that `is_writer` alone, for all have the same state.
-            figures: of this epoch, by name.
+            figures: of this epoch, by name: 'loss', 'figure' (what it was judged by), 'epochs' (at
+                most), 'pictures_per_second' and 'seconds_left' (at most).
         """
         ...
 

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -107,17 +108,27 @@ def train(
         load_state(found, run.state, run.digest)
     parallel = in_parallel(network, group, device)
     while not settings.is_over(run.state.figures):
+        started = time.perf_counter()
         network.train()
         mean_loss = run.epoch(parallel, checkpoints)
+        trained = time.perf_counter() - started
         judged = run.state.average or network
         judged.eval()
         with torch.inference_mode():
             found_figure = mean_loss if figure is None else figure(judged)
         run.state.note(mean_loss, found_figure, judged, keeps_best=settings.stop_after is not None)
         if checkpoints is not None:
-            told = {"loss": mean_loss, "figure": found_figure}
+            done = len(run.state.losses)
+            seconds = time.perf_counter() - started
+            told = {
+                "loss": mean_loss,
+                "figure": found_figure,
+                "epochs": settings.epochs,
+                "pictures_per_second": places.pictures / max(trained, 1e-9),
+                "seconds_left": (settings.epochs - done) * seconds,
+            }
             checkpoints.keep(
-                len(run.state.losses),
+                done,
                 lambda folder: save_state(folder, run.state, run.digest),
                 told,
                 group.rank == 0,

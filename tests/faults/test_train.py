@@ -1,5 +1,6 @@
 """Training by Ray Train: workers that are killed, settings that no machine has room for."""
 
+import re
 import threading
 import time
 from dataclasses import replace
@@ -88,12 +89,17 @@ def test_one_worker_finds_what_this_process_finds_to_the_bit(
 ) -> None:
     recipe = CnnRRecipe.model_validate({"tag_vectors": "binary", "optimisation": {"epochs": 2}})
     said: list[str] = []
-    settings = TrainingConfig(workers=1)
+    settings = TrainingConfig(workers=1, log=tmp_path / "log")
     corpus, vocabulary = material.corpus, material.vocabulary
     fitted = fit_on_workers(recipe, corpus, vocabulary, tmp_path, settings, said.append)
     here = recipe.fit(corpus, vocabulary, Solo())
     np.testing.assert_array_equal(score_corpus(fitted, corpus), score_corpus(here, corpus))
-    assert said == ["'cnn-r' was trained by 1 worker(s) over gloo"]
+    *news, last = said
+    assert last == "'cnn-r' was trained by 1 worker(s) over gloo"
+    assert re.fullmatch(
+        r"'cnn-r', epoch 2 of 2: loss 0\.\d+, [\d,]+ pictures/s, 0 s left", news[-1]
+    )
+    assert len(list((tmp_path / "log" / "cnn-r").glob("events.out.tfevents.*"))) == 1
 
 
 def test_what_a_worker_finds_wrong_is_told_as_it_is(

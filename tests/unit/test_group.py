@@ -45,6 +45,14 @@ SETTINGS: dict[str, dict[str, object]] = {
     "sinn": {"dropout": 0.0},
     "ms-cnn": {"backbone": "random", "hidden": 64},
     "stacked": {"views": ["binary"], "iterations": 20},
+    "ranked-lstm": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "naive-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "linear-svm": {},
+    "rank-svm": {},
+    "cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "ria": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "sr-cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "jvsp": {"dropout": 0.0, "width": 20, "optimisation": {"epochs": 2}},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
 

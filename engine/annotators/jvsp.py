@@ -1,0 +1,65 @@
+"""JVSP: tag and picture refine each other at each step, and a visual-guided LSTM says the next."""
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from engine.beam import Propagation
+from engine.numerics import jvsp
+from engine.optimisation import Optimisation
+from engine.propagation import Fitted, PropagationAnnotator, PropagationRecipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class JvspRecipe(PropagationRecipe):
+    """Settings of Ma et al., Image Tagging by Joint Deep Visual-Semantic Propagation.
+
+    Attributes:
+        width: of image features, tag embeddings and hidden state. The paper has 512.
+        transfer: Φ of Eq. 4 and 6, "chosen based on cross-validation". The paper has the softmax.
+        alpha: weight of the diversity loss (Eq. 11).
+        beta: activations below it do not count there (Eq. 10).
+        optimisation: the paper has Adam with betas 0.8 and 0.999 and a learning rate of 0.001 that
+            goes down by steps.
+        (the others): see `engine.propagation.PropagationRecipe`.
+    """
+
+    kind: Literal["jvsp"] = "jvsp"
+    width: PositiveInt = 128
+    transfer: jvsp.Transfer = "softmax"
+    alpha: NonNegativeFloat = 0.5
+    beta: NonNegativeFloat = 0.01
+    optimisation: Optimisation = Field(
+        default=Optimisation(
+            learning_rate=1e-3, betas=(0.8, 0.999), epochs=20, schedule="staircase", clip=5.0
+        )
+    )
+
+    def _network(self, features: int, tags: int) -> "nn.Module":
+        from engine.training.jvsp import Jvsp
+
+        return Jvsp(features, tags, self.width, self.transfer, self.dropout, self.alpha, self.beta)
+
+    def _rate(self, name: str) -> float:
+        # A softmax over M features is 1 / M on average: what reads it has to move M times as far.
+        reads_softmax = name in ("visual.weight", "cell.weight_ih")
+        return float(self.width) if self.transfer == "softmax" and reads_softmax else 1.0
+
+    def _details(self) -> dict[str, str]:
+        return {"transfer": self.transfer}
+
+    def _annotator(self, fitted: Fitted) -> "Jvsp":
+        return Jvsp(fitted)
+
+
+class Jvsp(PropagationAnnotator):
+    """Tags in the order of propagation."""
+
+    kind = "jvsp"
+
+    @classmethod
+    def _network_of(cls, fitted: Fitted) -> Propagation:
+        (transfer,) = (one for one in get_args(jvsp.Transfer) if one == fitted.details["transfer"])
+        return jvsp.Jvsp(fitted.weights, transfer)
