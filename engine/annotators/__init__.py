@@ -29,6 +29,7 @@ from engine.annotators.prior import Prior, PriorRecipe
 from engine.annotators.rank_svm import RankSvm, RankSvmRecipe
 from engine.annotators.ranked_lstm import RankedLstm, RankedLstmRecipe
 from engine.annotators.ria import Ria, RiaRecipe
+from engine.annotators.sinn import Sinn, SinnRecipe
 from engine.annotators.skl_crm import SklCrm, SklCrmRecipe
 from engine.annotators.social import Social, SocialRecipe
 from engine.annotators.sr_cnn_rnn import SrCnnRnn, SrCnnRnnRecipe
@@ -75,6 +76,7 @@ REGISTRY: dict[str, Method] = {
     "cnn-warp": Method(CnnWarpRecipe, CnnWarp),
     "cnn-logistic": Method(CnnLogisticRecipe, CnnLogistic),
     "tag-neighbour": Method(TagNeighbourRecipe, TagNeighbour),
+    "sinn": Method(SinnRecipe, Sinn),
     "cnn-rnn": Method(CnnRnnRecipe, CnnRnn),
     "ria": Method(RiaRecipe, Ria),
     "sr-cnn-rnn": Method(SrCnnRnnRecipe, SrCnnRnn),

@@ -132,7 +132,7 @@ class CnnHead(Annotator):
 
 
 class CnnSoftmaxRecipe(_CnnHeadRecipe):
-    """Settings of CNN+softmax (Gong et al. 2014, section 3.2.1)."""
+    """Settings of CNN+softmax (Gong et al. 2014, section 3.2)."""
 
     kind: Literal["cnn-softmax"] = "cnn-softmax"
 
@@ -163,7 +163,7 @@ class CnnSoftmax(CnnHead):
 
 
 class CnnWarpRecipe(_CnnHeadRecipe):
-    """Settings of CNN+WARP (Gong et al. 2014, section 3.2.3; Weston et al. 2010)."""
+    """Settings of CNN+WARP (Gong et al. 2014, section 3.2; Weston et al. 2010)."""
 
     kind: Literal["cnn-warp"] = "cnn-warp"
 

@@ -65,7 +65,7 @@ def logistic_loss(logits_BV: torch.Tensor, labels_BV: torch.Tensor) -> torch.Ten
 
 
 def softmax_loss(logits_BV: torch.Tensor, labels_BV: torch.Tensor) -> torch.Tensor:
-    """The multi-label softmax of Gong et al. 2014, section 3.2.1, of each picture: float [B].
+    """The multi-label softmax of Gong et al. 2014, section 3.2, of each picture: float [B].
 
     The mean over a picture's tags of -log p, where p is the softmax over all the tags; 0 for a
     picture without a tag.
@@ -79,7 +79,7 @@ def warp_loss(
 ) -> torch.Tensor:
     """The weighted approximate ranking loss (WARP) of each picture: float [B].
 
-    Weston et al. 2010 (WSABIE), as in Gong et al. 2014, section 3.2.3: for each tag j of a picture
+    Weston et al. 2010 (WSABIE), as in Gong et al. 2014, section 3.2: for each tag j of a picture
     negatives are drawn, with replacement, until one violates the margin, f_k > f_j - 1. After s
     draws the rank of j is taken to be r = ⌊(V - 1) / s⌋, and the loss is L(r) · (1 - f_j + f_k)
     with L(r) = 1 + 1/2 + … + 1/r. After more than V - 1 draws without a violation it is 0.

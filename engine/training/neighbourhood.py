@@ -9,7 +9,7 @@ from torch import nn
 class Neighbourhood(nn.Module):
     """A hidden layer for the picture, one for its neighbours, and the tags from both.
 
-    Johnson et al. 2015, section 3.2: v_x = relu(W_x x + b_x), v_z = the maximum of
+    Johnson et al. 2015, section 3: v_x = relu(W_x x + b_x), v_z = the maximum of
     relu(W_z z_i + b_z) over a neighbourhood, and the logits are W_y [v_x, v_z] + b_y. The mean of
     the logits over all neighbourhoods of one size among the candidates needs the mean v_z alone,
     which is a weighted sum of the candidates' sorted values.

@@ -15,6 +15,7 @@ from engine import schema
 from engine.annotators import REGISTRY
 from engine.corpus import Corpus
 from engine.group import Solo
+from engine.quantity import Quantity, QuantitySettings
 from engine.recipe import Annotator
 from engine.tensors import Tensors
 from engine.torch_group import Torch
@@ -41,6 +42,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "cnn-warp": {"dropout": 0.0},
     "cnn-logistic": {"dropout": 0.0},
     "tag-neighbour": {"dropout": 0.0, "hidden": 32},
+    "sinn": {"dropout": 0.0},
     "ms-cnn": {"backbone": "random", "hidden": 64},
     "stacked": {"views": ["binary"], "iterations": 20},
     "ranked-lstm": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
@@ -53,6 +55,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "jvsp": {"dropout": 0.0, "width": 20, "optimisation": {"epochs": 2}},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
+
+COUNTED = QuantitySettings(hidden=(32,), dropout=0.0)
 
 VOCABULARY = Vocabulary(("sea", "sky", "dog", "cat", "car"), (5, 4, 3, 2, 1))
 
@@ -114,6 +118,8 @@ def work(rank: int, folder: str) -> None:
         target = Path(folder) / f"{kind}-{rank}"
         target.mkdir()
         annotator.save(target)
+    counts_B = Quantity.learn(shard, COUNTED, group)(queries(corpus))
+    np.save(Path(folder) / f"quantity-{rank}.npy", counts_B)
     dist.destroy_process_group()
 
 
@@ -149,6 +155,16 @@ def test_half_the_pictures_would_not_have_given_the_same(kind: str) -> None:
     half = fitted(kind, corpus.subset(np.arange(60)), Solo()).score(queries(corpus)).scores_BV
     whole = fitted(kind, corpus, Solo()).score(queries(corpus)).scores_BV
     assert np.nanmax(np.abs(half - whole)) > 5e-3
+
+
+def test_the_number_of_tags_is_learned_together(together: Path) -> None:
+    corpus = drawn_corpus()
+    found = [np.load(together / f"quantity-{rank}.npy") for rank in (0, 1)]
+    np.testing.assert_array_equal(found[0], found[1])
+    alone_B = Quantity.learn(corpus, COUNTED, Solo())(queries(corpus))
+    np.testing.assert_allclose(found[0], alone_B, atol=2e-3)
+    half_B = Quantity.learn(corpus.subset(np.arange(60)), COUNTED, Solo())(queries(corpus))
+    assert np.abs(half_B - alone_B).max() > 5e-3
 
 
 def test_every_method_is_fitted_here() -> None:

@@ -118,7 +118,7 @@ def scores(annotator: TagNeighbour, corpus: Corpus, words: object = "own") -> np
 
 
 def test_the_score_is_the_mean_over_neighbourhoods(rng: np.random.Generator) -> None:
-    """Johnson et al. 2015, section 3.2, a picture and a neighbourhood at a time, in float64."""
+    """Johnson et al. 2015, section 3, a picture and a neighbourhood at a time, in float64."""
     annotator, corpus = fitted(candidates=4, neighbours=2), drawn_corpus()
     found = scores(annotator, corpus)
     own_w, own_b, out_w, out_b = (one.astype(np.float64) for one in annotator.layers)
