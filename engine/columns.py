@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import schema
 from engine.annotators import REGISTRY
 from engine.bundle import Bundle
 from engine.config import FitConfig
+from engine.errors import ConfigError
+from engine.feature_stages import FOLDER, features_stage
 from engine.geometry import Geometry
 from engine.stage import Stage
 
@@ -18,7 +21,7 @@ class ColumnSource:
     Attributes:
         backbone: whose input the pixels are.
         geometry: of the pixels.
-        folder: of the bundle; None before there is one.
+        folder: of the bundle, or of what is made of a corpus before there is one; None: neither.
     """
 
     backbone: str
@@ -26,7 +29,16 @@ class ColumnSource:
     folder: Path | None
 
 
-COLUMN_STAGES: dict[str, Callable[[str, ColumnSource], Stage]] = {}
+def _features(name: str, source: ColumnSource) -> Stage:
+    if source.folder is None:
+        raise ConfigError(
+            f"column '{name}' is made by a describer that is learned from the corpus first; name "
+            "the folder it lies in"
+        )
+    return features_stage(source.folder / FOLDER)
+
+
+COLUMN_STAGES: dict[str, Callable[[str, ColumnSource], Stage]] = {schema.FEATURES: _features}
 """Who makes a column that annotators read beside the embedding, by the part of its name before the
 first '/'; given the whole name."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from engine.config import FitConfig
 from engine.corpus import Corpus, split_rows
 from engine.cut import Cut
 from engine.embed import backbone
+from engine.feature_stages import FOLDER
 from engine.fusion import Fusion, speaking
 from engine.group import Group
 from engine.index import IndexEntry
@@ -50,6 +52,7 @@ class Material:
 
     Attributes:
         sample: some of the pictures, encoded, on which the fast ways of embedding are tried.
+        describer: folder of what makes the column `features`; None where nobody reads that.
     """
 
     corpus: Corpus
@@ -57,6 +60,7 @@ class Material:
     thumbnails: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
     sample: tuple[bytes, ...] = ()
+    describer: Path | None = None
 
 
 def fit_steps(config: FitConfig) -> int:
@@ -135,6 +139,8 @@ def fit_bundle(
         folder = draft / "annotators" / name
         folder.mkdir(parents=True)
         annotator.save(folder)
+    if material.describer is not None:
+        shutil.copytree(material.describer, draft / FOLDER)
     if material.thumbnails:
         (draft / "thumbnails").mkdir()
         save_thumbnails(draft / "thumbnails", material.thumbnails)
@@ -174,9 +180,11 @@ def index_note(name: str, entry: IndexEntry) -> str:
 def _scorer(fitted: Mapping[str, Annotator], fusion: Fusion) -> Score:
     """What scores a picture of which only the embedding is known.
 
-    Annotators that read pixels are left out: how the embedding is computed is nothing to them.
+    Annotators that read pixels, or what is made of them, are left out: how the embedding is
+    computed is nothing to them, or not all.
     """
-    asked = {name: one for name, one in fitted.items() if schema.PIXELS not in one.reads}
+    known = {schema.EMBEDDING, schema.SOCIAL_TAGS}
+    asked = {name: one for name, one in fitted.items() if known.issuperset(one.reads)}
 
     def score(embeddings_BD: NDArray[np.float32]) -> NDArray[np.float32]:
         batch = _batch([str(row) for row in range(len(embeddings_BD))], embeddings_BD, None)

@@ -23,8 +23,12 @@ from engine.stage import Plan, Resources, Stage, Worker
 from engine.thumbnails import SIDE
 
 
-def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
-    """The part of a picture's way that training shares: decode and embed."""
+def embedding_plan(config: FitConfig, thumbnails: bool, folder: Path | None = None) -> Plan:
+    """The part of a picture's way that training shares: decode, embed, and make further columns.
+
+    Args:
+        folder: where that lies which a column's stage learned of the corpus.
+    """
     spec = backbone(config.embed.network)
     geometry = embedding_geometry(config)
     # In float32 and by the reference, whatever computes later: what is learned is learned once.
@@ -38,7 +42,7 @@ def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
         keeps.append(schema.THUMBNAIL)
     if any(recipe.wants_pixels for recipe in config.annotators.values()):
         keeps.append(schema.PIXELS)
-    source = ColumnSource(config.embed.backbone, geometry, None)
+    source = ColumnSource(config.embed.backbone, geometry, folder)
     for name in wanted_columns(config):
         stages.append(column_stage(name, source))
         keeps.append(name)

@@ -14,6 +14,7 @@ THUMBNAIL = "thumbnail"
 ERROR = "error"
 REASON = "reason"
 EMBEDDING = "embedding"
+FEATURES = "features"
 TAGS = "tags"
 NEIGHBOURS = "neighbours"
 BUNDLE_ID = "bundle_id"
@@ -47,7 +48,7 @@ OPTIONAL = {SOCIAL_TAGS: pa.list_(pa.string())}
 """What a caller may give with a picture, with its type: a stage that reads it finds nulls where
 it was not given."""
 
-RESERVED = (ERROR, REASON, TAGS, NEIGHBOURS, BUNDLE_ID, PIXELS, EMBEDDING, THUMBNAIL)
+RESERVED = (ERROR, REASON, TAGS, NEIGHBOURS, BUNDLE_ID, PIXELS, EMBEDDING, FEATURES, THUMBNAIL)
 """Names that the engine writes; a caller's column of such a name comes out as `input_<name>`."""
 
 
@@ -59,6 +60,11 @@ def score_column(annotator: str) -> str:
 def evidence_column(annotator: str) -> str:
     """Name of the column with an annotator's neighbours, `EVIDENCE_LIST` a row."""
     return f"evidence/{annotator}"
+
+
+def feature_column(name: str) -> str:
+    """Name of the column with one hand-crafted feature alone, float16 [D] a row."""
+    return f"{FEATURES}/{name}"
 
 
 def tensor_type(dtype: type[np.generic], shape: Sequence[int]) -> pa.DataType:

@@ -17,6 +17,7 @@ import typer
 from engine.errors import TagloomError
 from jobs.console import Console
 from jobs.corpus_commands import app as corpus_app
+from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
 from jobs.options import ComputeName, Quiet, TopKText, Workers
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(index_app, name="index")
+app.add_typer(features_app, name="features")
 
 
 @app.command()

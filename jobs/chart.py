@@ -18,7 +18,7 @@ def check_drawing() -> None:
     """
     if find_spec("matplotlib") is None:
         raise ConfigError(
-            "the figure of a table is drawn by Matplotlib, which is not installed; install it "
+            "figures are drawn by Matplotlib, which is not installed; install it "
             "with: pip install 'tagloom[table]'"
         )
 

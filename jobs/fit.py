@@ -18,7 +18,7 @@ from engine.corpus import Corpus, rows_of
 from engine.embed import backbone
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
-from engine.plan import embedding_plan
+from engine.plan import embedding_geometry, embedding_plan
 from engine.stage import Plan
 from engine.tensors import Pixels
 from engine.thumbnails import MOST
@@ -26,19 +26,16 @@ from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
+from jobs.describing import describer_folder, ensure_describer
 from jobs.index import IndexingGroup
-from jobs.reading import read_chunk
 from jobs.runner import RunSettings, in_worker, run_plan
+from jobs.sampling import sample_pictures
 from jobs.session import ray_session
 from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
 from jobs.spool import TensorSpool
 from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_beside
-
-SAMPLED_CHUNKS = 20
-SAMPLED_BYTES = 256 * 1024**2
-"""At most this much of a corpus is held at once for the accuracy gate."""
 
 INPUT_TAGS = f"input_{schema.TAGS}"
 """The column in which a corpus's own tags travel."""
@@ -66,8 +63,9 @@ def fit(
         check_training(config)
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
-        pictures = sample_pictures(embedded.inventory, config)
-        material = replace(material, sample=pictures)
+        wanted = config.embed.accuracy.pictures
+        pictures = sample_pictures(embedded.inventory, wanted, config.decode.max_bytes)
+        material = replace(material, sample=tuple(pictures))
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
         with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
@@ -136,13 +134,20 @@ def embed_inventory(
     console: Console,
     settings: RunSettings,
     thumbnails: bool,
+    sampled: Inventory | None = None,
 ) -> Embedded:
     """Decode and embed what is listed of a corpus, but for the chunks whose parts are in `store`.
+
+    Args:
+        sampled: what features' codebooks are learned from; None: the corpus itself.
 
     Raises:
         CorpusError: too many of its pictures cannot be used.
     """
-    plan = embedding_plan(config, thumbnails)
+    if schema.FEATURES in wanted_columns(config):
+        geometry = embedding_geometry(config)
+        ensure_describer(sampled or inventory, store, config.decode, geometry, console)
+    plan = embedding_plan(config, thumbnails, Path(store.path(".")))
     limits = (config.decode.max_bytes, config.max_failed)
     return embed_pictures(corpus, inventory, plan, store, console, settings, *limits)
 
@@ -235,27 +240,9 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         vocabulary.encode_places(tags)[kept],
         {name: column for name, column in gathered.items() if column is not None},
     )
-    return Material(learned, vocabulary, thumbnails, tuple(notes))
-
-
-def sample_pictures(inventory: Inventory, config: FitConfig) -> tuple[bytes, ...]:
-    """Encoded pictures from all over the corpus, as many as the accuracy gate wants at most."""
-    wanted = config.embed.accuracy.pictures
-    chunks = inventory.chunks[:: max(1, len(inventory.chunks) // SAMPLED_CHUNKS)]
-    each = -(-wanted // len(chunks))
-    found: list[bytes] = []
-    room = SAMPLED_BYTES
-    for chunk in chunks:
-        taken = 0
-        for batch in read_chunk(chunk, each, config.decode.max_bytes):
-            for data in batch.column(schema.BYTES).to_pylist():
-                if data and taken < each and len(data) <= room:
-                    found.append(data)
-                    room -= len(data)
-                    taken += 1
-            if taken == each:
-                break
-    return tuple(found[:wanted])
+    described = describer_folder(embedded.store)
+    describer = described if schema.FEATURES in gathered else None
+    return Material(learned, vocabulary, thumbnails, tuple(notes), describer=describer)
 
 
 def _listed(errors: dict[str, int]) -> str:

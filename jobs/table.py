@@ -146,8 +146,8 @@ def _tasks(
     refused: dict[tuple[int, str, int], Outcome] = {}
     state = engine_state()
 
-    def embedded(name: str, part: Part, fit: FitConfig) -> str:
-        return embedded_folder(name, part, fit, store, console, settings)
+    def embedded(source: Source, part: Part, fit: FitConfig) -> str:
+        return embedded_folder(source, part, fit, store, console, settings)
 
     for source in sources:
         for place, row in enumerate(config.rows):
@@ -157,7 +157,7 @@ def _tasks(
             seeds = config.seeds if source.test is None else config.seeds[:1]
             try:
                 training, test = (
-                    None if part is None else embedded(source.name, part, row.fit)
+                    None if part is None else embedded(source, part, row.fit)
                     for part in (source.training, source.test)
                 )
             except TagloomError as error:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import engine
+from engine import schema
 from engine.columns import wanted_columns
 from engine.config import FitConfig
 from engine.errors import ConfigError, CorpusError
@@ -118,11 +119,17 @@ def list_source(
 
 
 def embedded_folder(
-    name: str, part: Part, fit: FitConfig, store: Store, console: Console, settings: RunSettings
+    source: Source,
+    part: Part,
+    fit: FitConfig,
+    store: Store,
+    console: Console,
+    settings: RunSettings,
 ) -> str:
-    """The folder of a corpus's embedded pictures, made now unless it is there already.
+    """The folder of a part's embedded pictures, made now unless it is there already.
 
-    A run that was killed goes on with what it had embedded.
+    A run that was killed goes on with what it had embedded. What features are learned from is the
+    training part, its tags unseen.
 
     Raises:
         TagloomError: the pictures cannot be embedded, or too few of them.
@@ -130,17 +137,27 @@ def embedded_folder(
     settled = fit.model_dump(mode="json", include={"embed", "decode", "max_failed"})
     # What decides how pictures are annotated later, not what is learned from them.
     looks = {**settled, "embed": {**settled["embed"], "accuracy": None, "pixels": None}}
-    state = engine_state("embed", "image", "geometry", "features")
-    key = _digest([looks, wanted_columns(fit), part.inventory.fingerprint, state])
-    place = Store(f"{store.url}/embedded/{name}-{key[:16]}")
+    state = engine_state("embed", "image", "geometry", "features", "feature_stages")
+    sampled = source.training.inventory
+    columns = wanted_columns(fit)
+    learned = sampled.fingerprint if schema.FEATURES in columns else None
+    key = _digest([looks, columns, part.inventory.fingerprint, learned, state])
+    place = Store(f"{store.url}/embedded/{source.name}-{key[:16]}")
     folder = Path(place.path("."))
     if Pictures.is_saved(folder):
         return str(folder)
-    console.say(f"embedding {name} by {fit.embed.backbone}")
+    console.say(f"embedding {source.name} by {fit.embed.backbone}")
     # With every tag, for a row's own limits on its vocabulary are not those of another.
     whole = fit.model_copy(update={"vocabulary": type(fit.vocabulary)()})
     done = embed_inventory(
-        part.url, part.inventory, place, whole, console, settings, thumbnails=False
+        part.url,
+        part.inventory,
+        place,
+        whole,
+        console,
+        settings,
+        thumbnails=False,
+        sampled=sampled,
     )
     material = gather_material(part.url, done, whole)
     Pictures.of(material.corpus, material.vocabulary).save(folder)

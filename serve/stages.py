@@ -74,8 +74,11 @@ def layout(bundle: Bundle, topology: Topology) -> tuple[tuple[Slice, ...], ...]:
         names = tuple(stage.name for stage in annotation_plan(bundle, None).stages)
         return ((Slice("all", names),),)
     scorers = tuple(Slice(f"score-{n}", (f"score/{n}",)) for n in bundle.manifest.annotators)
+    later = {"fuse", *(stage for scorer in scorers for stage in scorer.stages)}
+    # What makes further columns of the pixels stays with them.
+    early = tuple(s.name for s in annotation_plan(bundle, None).stages if s.name not in later)
     return (
-        (Slice("embed", ("decode", "embed")),),
+        (Slice("embed", early),),
         scorers,
         (Slice("fuse", ("fuse",)),),
     )
