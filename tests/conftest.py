@@ -19,9 +19,11 @@ from engine.fitting import Material, fit_bundle
 from engine.group import Solo
 from engine.plan import embedding_plan
 from engine.sample import SamplePicture, draw_picture
+from engine.tensors import Tensors
 from engine.vocab import Vocabulary
 from jobs.__main__ import main
 from jobs.session import ray_session
+from tests.features import cheap_features
 
 PICTURES = 280
 
@@ -48,6 +50,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
         }
     )
     embedded = embedding_plan(quick_config, thumbnails=True).workers()(batch)
+    features_ND = cheap_features([picture.jpeg for picture in pictures])
     tags = [picture.tags for picture in pictures]
     vocabulary = Vocabulary.learn(tags)
     ids = embedded.column(schema.IMAGE_ID).to_pylist()
@@ -59,6 +62,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             backbone(quick_config.embed.network).levels,
             tuple(picture.social_tags for picture in pictures),
             places_NV=vocabulary.encode_places(tags),
+            columns={schema.FEATURES: Tensors(features_ND, np.arange(len(ids)))},
         ),
         vocabulary,
         dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True)),

@@ -9,13 +9,16 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 from torch.multiprocessing.spawn import start_processes
 
 from engine import schema
 from engine.annotators import REGISTRY
 from engine.corpus import Corpus
+from engine.features import FEATURES
 from engine.group import Solo
 from engine.recipe import Annotator
+from engine.tensors import Tensors
 from engine.torch_group import Torch
 from engine.vocab import Vocabulary
 
@@ -36,6 +39,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "ml-knn": {},
     "cnn-r": {"tag_vectors": "binary"},
     "asl-head": {"dropout": 0.0},
+    "multimodal": {
+        "features": ["edge-directions", "lbp"],
+        "dense": {"widths": [16, 8]},
+        "training": {"pretraining": {"epochs": 1}, "optimisation": {"epochs": 3}},
+    },
     "stacked": {"views": ["binary"], "iterations": 20},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
@@ -49,6 +57,8 @@ def drawn_corpus() -> Corpus:
     labels_NV[np.arange(90), rng.integers(0, 5, 90)] = True
     causes = labels_NV @ rng.standard_normal((5, 256))
     embeddings_ND = causes + 0.5 * rng.standard_normal((90, 256))
+    features_ND = np.zeros((90, sum(FEATURES.values())), dtype=np.float16)
+    features_ND[:, :485] = expit(causes @ rng.standard_normal((256, 485)) / 16)
     return Corpus(
         tuple(f"image-{row}" for row in range(90)),
         embeddings_ND.astype(np.float32),
@@ -58,6 +68,7 @@ def drawn_corpus() -> Corpus:
             tuple(VOCABULARY.tags[tag] for tag in np.flatnonzero(row)) + ("holiday", "me")[n % 3 :]
             for n, row in enumerate(labels_NV ^ (rng.random(labels_NV.shape) < 0.1))
         ),
+        columns={schema.FEATURES: Tensors(features_ND, np.arange(90))},
     )
 
 
@@ -67,11 +78,13 @@ def fitted(kind: str, corpus: Corpus, group: Solo | Torch) -> Annotator:
 
 
 def queries(corpus: Corpus) -> pa.Table:
+    rows = np.arange(len(corpus))
     return pa.table(
         {
             schema.IMAGE_ID: list(corpus.ids),
             schema.EMBEDDING: schema.tensor_column(corpus.embeddings_ND),
             schema.SOCIAL_TAGS: pa.array(corpus.social_tags),
+            schema.FEATURES: schema.tensor_column(corpus.columns[schema.FEATURES].take(rows)),
         }
     )
 

@@ -28,7 +28,6 @@ from engine.modalities.networks import (
 from engine.modalities.networks import similarities as torch_similarities
 from engine.modalities.scoring import chances
 from engine.modalities.settings import DenseSettings, PixelSettings
-from engine.modalities.views import COLUMN
 from engine.numerics.similarity import TEMPERATURES, Similarity, similarities
 from engine.tensors import Pixels, Tensors
 from engine.training.draws import unit_draws
@@ -163,7 +162,7 @@ def drawn_corpus(pictures: int = 90) -> Corpus:
         sparse.csr_matrix(labels.astype(np.float32)),
         (12, 8),
         pixels=Pixels(squares, rows, "random"),
-        columns={COLUMN: Tensors(features, rows)},
+        columns={schema.FEATURES: Tensors(features, rows)},
     )
 
 
@@ -203,7 +202,7 @@ def test_the_blend_is_what_a_loop_says(fitted: Multimodal) -> None:
     def platt(score: float, slope: float, intercept: float) -> float:
         return 1 / (1 + math.exp(-(slope * math.log(score / (1 - score)) + intercept)))
 
-    features = corpus.columns[COLUMN].take(np.array([row])).astype(np.float32)
+    features = corpus.columns[schema.FEATURES].take(np.array([row])).astype(np.float32)
     x_D = corpus.embeddings_ND[row]
     rooted = np.sign(x_D) * np.sqrt(np.abs(x_D))
     levels = [rooted[:12] / np.linalg.norm(rooted[:12]), rooted[12:] / np.linalg.norm(rooted[12:])]
@@ -312,14 +311,14 @@ def test_the_course_of_the_weights_is_saved(fitted: Multimodal, tmp_path: Path) 
     content = json.loads((tmp_path / "multimodal.json").read_text(encoding="utf-8"))
     first = content["blend"]["course"][0]
     assert first == {"triples": 0, "weights": pytest.approx([1 / 9] * 9)}
-    assert Multimodal.reads_of(tmp_path) == (schema.EMBEDDING, COLUMN)
+    assert Multimodal.reads_of(tmp_path) == (schema.EMBEDDING, schema.FEATURES)
 
 
 def test_scoring_vectors_needs_no_torch(fitted: Multimodal, tmp_path: Path) -> None:
     corpus = drawn_corpus()
     fitted.save(tmp_path)
     np.save(tmp_path / "x.npy", corpus.embeddings_ND)
-    np.save(tmp_path / "features.npy", corpus.columns[COLUMN].values_MX)
+    np.save(tmp_path / "features.npy", corpus.columns[schema.FEATURES].values_MX)
     program = (
         "import sys, numpy as np, pyarrow as pa\n"
         "from pathlib import Path\n"
