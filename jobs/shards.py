@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +44,13 @@ class Block:
 
 
 def write_shards(corpus: Corpus, folder: Path, workers: int) -> "ray.data.Dataset":
-    """Write the corpus into a folder that all workers share; a data set of its blocks' names.
+    """Write the corpus into a folder that all workers share; a data set of its blocks' names."""
+    blocks = write_blocks(corpus, folder, workers)
+    return ray.data.from_items(blocks, override_num_blocks=len(blocks))
+
+
+def write_blocks(corpus: Corpus, folder: Path, workers: int) -> list[dict[str, object]]:
+    """Write the corpus into a folder that all workers share; its blocks, see `Block`.
 
     Tensors are not written again: they are read from the file that they are mapped from.
     """
@@ -62,7 +69,18 @@ def write_shards(corpus: Corpus, folder: Path, workers: int) -> "ray.data.Datase
         tags = corpus.labels_NV.shape[1]
         block = Block(str(path), tuple(tensors), files, tags, corpus.levels, backbone)
         blocks.append({name: _plain(value) for name, value in asdict(block).items()})
-    return ray.data.from_items(blocks, override_num_blocks=len(blocks))
+    return blocks
+
+
+def read_blocks(blocks: Sequence[Mapping[str, object]]) -> Corpus:
+    """The whole corpus again; its tensors are mapped where they lie."""
+    table = pa.concat_tables(pq.read_table(str(block["path"])) for block in blocks)
+    about = Block(**blocks[0])  # type: ignore[arg-type]
+    columns = {
+        name: Tensors(np.load(path, mmap_mode="r"), table.column(name).to_numpy())
+        for name, path in zip(about.columns, about.files, strict=True)
+    }
+    return _assembled(table, columns, about.tags, tuple(about.levels), about.backbone)
 
 
 def deal(blocks: "ray.data.Dataset", workers: int) -> list["ray.data.Dataset"]:
@@ -115,25 +133,39 @@ def gather_shard(shard: "ray.data.DataIterator") -> Corpus:
     columns = {name: Tensors(spool.mapped(), order) for name, spool in spools.items()}
     for spool in spools.values():
         spool.close()
-    squares = columns.pop(schema.PIXELS, None)
-    backbone = table.column("about/backbone")[0].as_py()
-    table = table.take(pa.array(order))
+    return _assembled(
+        table.take(pa.array(order)),
+        columns,
+        int(table.column("about/tags")[0].as_py()),
+        tuple(table.column("about/levels")[0].as_py()),
+        table.column("about/backbone")[0].as_py(),
+    )
+
+
+def _assembled(
+    table: pa.Table,
+    columns: Mapping[str, Tensors],
+    tags: int,
+    levels: tuple[int, ...],
+    backbone: str,
+) -> Corpus:
+    """A corpus from what `_table` made, and its tensors."""
+    squares = columns.get(schema.PIXELS)
     labels = table.column(_LABELS).combine_chunks()
     indptr = labels.offsets.to_numpy()
     indices = labels.flatten().to_numpy()
-    shape = (len(table), int(table.column("about/tags")[0].as_py()))
     ones = np.ones(len(indices), dtype=np.float32)
-    labels_NV = sparse.csr_matrix((ones, indices, indptr - indptr[0]), shape=shape)
+    labels_NV = sparse.csr_matrix((ones, indices, indptr - indptr[0]), shape=(len(table), tags))
     social = table.column(_SOCIAL).to_pylist()
     return Corpus(
         tuple(table.column(schema.IMAGE_ID).to_pylist()),
         schema.float_tensor(table, schema.EMBEDDING),
         labels_NV,
-        tuple(table.column("about/levels")[0].as_py()),
+        levels,
         tuple(tuple(one) for one in social) if social[0] is not None else None,
-        pixels=None if squares is None else Pixels(squares.values_MX, order, backbone),
+        pixels=None if squares is None else Pixels(squares.values_MX, squares.rows_N, backbone),
         places_NV=_places(table, labels_NV),
-        columns=columns,
+        columns={name: one for name, one in columns.items() if name != schema.PIXELS},
     )
 
 

@@ -18,12 +18,14 @@ from ray.train.v2.api.report_config import CheckpointUploadMode
 from engine.annotators import REGISTRY
 from engine.config import FitConfig, TrainingConfig
 from engine.corpus import Corpus
+from engine.division import Divisible
 from engine.errors import ConfigError, TagloomError, TrainingError
 from engine.group import Group
 from engine.recipe import Annotator, Recipe
 from engine.torch_group import Torch
 from engine.training import FolderCheckpoints
 from engine.vocab import Vocabulary
+from jobs.parts import fit_in_parts
 from jobs.progress import append_line, check_log, told
 from jobs.shards import deal, gather_shard, write_shards
 
@@ -118,10 +120,13 @@ class TrainedFit:
     ) -> Annotator:
         if not recipe.by_gradient:
             return recipe.fit(corpus, vocabulary, group)
+        in_parts = isinstance(recipe, Divisible) and self.settings.workers is None
         folder = self.work / f"training-{recipe.kind}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
+            if in_parts:
+                return fit_in_parts(recipe, corpus, vocabulary, folder, self.settings, self.say)
             return fit_on_workers(recipe, corpus, vocabulary, folder, self.settings, self.say)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

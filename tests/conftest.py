@@ -24,6 +24,7 @@ from engine.tensors import Tensors
 from engine.vocab import Vocabulary
 from jobs.__main__ import main
 from jobs.session import ray_session
+from tests.features import cheap_features
 
 PICTURES = 280
 
@@ -55,6 +56,7 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
         plan, stages=(*plan.stages, maps_stage(maps, "torch")), keeps=(*plan.keeps, maps)
     )
     embedded = plan.workers()(batch)
+    features_ND = cheap_features([picture.jpeg for picture in pictures])
     tags = [picture.tags for picture in pictures]
     vocabulary = Vocabulary.learn(tags)
     ids = embedded.column(schema.IMAGE_ID).to_pylist()
@@ -66,7 +68,10 @@ def material(pictures: list[SamplePicture], quick_config: FitConfig) -> Material
             backbone(quick_config.embed.network).levels,
             tuple(picture.social_tags for picture in pictures),
             places_NV=vocabulary.encode_places(tags),
-            columns={maps: Tensors(schema.tensor_values(embedded, maps), np.arange(len(ids)))},
+            columns={
+                maps: Tensors(schema.tensor_values(embedded, maps), np.arange(len(ids))),
+                schema.FEATURES: Tensors(features_ND, np.arange(len(ids))),
+            },
         ),
         vocabulary,
         dict(zip(ids, embedded.column(schema.THUMBNAIL).to_pylist(), strict=True)),

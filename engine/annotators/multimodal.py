@@ -25,7 +25,7 @@ from engine.modalities.settings import (
     TrainingSettings,
     modality_name,
 )
-from engine.modalities.views import COLUMN, Scale, batch_views
+from engine.modalities.views import Scale, batch_views
 from engine.numerics.similarity import Similarity
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
@@ -99,7 +99,7 @@ class MultimodalRecipe(Recipe):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (COLUMN,) if self.features else ()
+        return (schema.FEATURES,) if self.features else ()
 
     def parts(self) -> tuple[str, ...]:
         """The views; the networks of one depend on no other, see `engine.division`."""

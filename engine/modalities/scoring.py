@@ -62,6 +62,7 @@ def _of_pixels(
         network = Comparison(PixelTrunk(settings), tags, similarity).fill(arrays)
         parts = [np.zeros((0, tags), dtype=np.float32)]
         for start in range(0, len(squares_BHWC), PICTURES):
-            squares = torch.from_numpy(np.ascontiguousarray(squares_BHWC[start : start + PICTURES]))
+            # A copy: what is mapped from a file is read-only, which torch does not take.
+            squares = torch.from_numpy(squares_BHWC[start : start + PICTURES].copy())
             parts.append(network(squares, None).numpy())
     return np.concatenate(parts)

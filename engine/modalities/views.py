@@ -15,9 +15,6 @@ from engine.group import Group
 from engine.modalities.settings import EMBEDDING, PIXELS
 from engine.numerics.levels import normalised_levels
 
-COLUMN = "features"
-"""All the hand-crafted features of a picture side by side."""
-
 Views = Mapping[str, NDArray[np.generic]]
 """Of B pictures by name: float32 [B, D], or uint8 squares [B, S, S, 3] for 'pixels'."""
 
@@ -71,10 +68,10 @@ class CorpusViews:
         self.names = tuple(names)
         self.scale = scale
         features = set(names) & set(FEATURES)
-        if features and COLUMN not in corpus.columns:
+        if features and schema.FEATURES not in corpus.columns:
             raise ConfigError(
                 f"modalities of {', '.join(sorted(features))} learn from the column "
-                f"'{COLUMN}', and this corpus has none; give the corpus its features, or "
+                f"'{schema.FEATURES}', and this corpus has none; give the corpus its features, or "
                 "leave these modalities out (features = [])"
             )
         if PIXELS in names and corpus.pixels is None:
@@ -98,7 +95,7 @@ class CorpusViews:
             assert self.corpus.pixels is not None
             found[PIXELS] = self.corpus.pixels.take(rows_B)
         if set(self.names) - found.keys():
-            side_by_side_BD = self.corpus.columns[COLUMN].take(rows_B)
+            side_by_side_BD = self.corpus.columns[schema.FEATURES].take(rows_B)
             found |= _parted(side_by_side_BD, self.names)
         return {name: found[name] for name in self.names}
 
@@ -114,7 +111,7 @@ def batch_views(
     if PIXELS in names:
         found[PIXELS] = schema.tensor_values(batch, schema.PIXELS).astype(np.uint8, copy=False)
     if set(names) - found.keys():
-        found |= _parted(schema.tensor_values(batch, COLUMN), names)
+        found |= _parted(schema.tensor_values(batch, schema.FEATURES), names)
     return {name: found[name] for name in names}
 
 

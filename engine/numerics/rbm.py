@@ -6,9 +6,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-SMALL = 0.01
-"""Standard deviation of the weights at first (Hinton 2010, A practical guide, section 8)."""
-
 
 class Machine(nn.Module, ABC):
     """Binary hidden units over visible ones that are binary, or Gaussian with unit variance.
@@ -67,12 +64,14 @@ class Rbm(Machine):
     """Every visible unit joined to every hidden one.
 
     Attributes:
-        weights: float32 [D, H]; hidden_bias: [H]; visible_bias: [D].
+        weights: float32 [D, H], of the size that keeps a signal's from layer to layer: a network
+            that begins with smaller ones, for a machine was hardly taught, has lost it at its end.
+        hidden_bias: [H]; visible_bias: [D].
     """
 
     def __init__(self, visible: int, hidden: int, is_gaussian: bool) -> None:
         super().__init__(is_gaussian)
-        self.weights = nn.Parameter(SMALL * torch.randn(visible, hidden))
+        self.weights = nn.Parameter(torch.randn(visible, hidden) / visible**0.5)
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         self.visible_bias = nn.Parameter(torch.zeros(visible))
 
@@ -101,7 +100,8 @@ class ConvolutionalRbm(Machine):
         super().__init__(is_gaussian)
         self.stride = stride
         self.padding = width // 2
-        self.weights = nn.Parameter(SMALL * torch.randn(filters, channels, width, width))
+        spread = (channels * width**2) ** -0.5
+        self.weights = nn.Parameter(spread * torch.randn(filters, channels, width, width))
         self.hidden_bias = nn.Parameter(torch.zeros(filters))
         self.visible_bias = nn.Parameter(torch.zeros(channels))
 

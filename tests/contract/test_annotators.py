@@ -31,6 +31,7 @@ from engine.image import DecodeLimits
 from engine.numerics.metrics import picture_metrics
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
+from tests.features import CHEAP
 
 TOLERANCE = 2e-5
 YARDSTICK = "prior"
@@ -41,9 +42,10 @@ Fitted = Callable[[str], Annotator]
 
 
 def recipe_of(kind: str) -> Recipe:
-    """The method's defaults; one that names a backbone gets that of the fixtures."""
+    """The method's defaults; a backbone or features that it names are those of the fixtures."""
     recipe = REGISTRY[kind].recipe
-    settings = {"backbone": "random"} if "backbone" in recipe.model_fields else {}
+    fixtures = {"backbone": "random", "features": CHEAP}
+    settings = {name: one for name, one in fixtures.items() if name in recipe.model_fields}
     return recipe.model_validate(settings)
 
 

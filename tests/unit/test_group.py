@@ -9,11 +9,13 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 from torch.multiprocessing.spawn import start_processes
 
 from engine import schema
 from engine.annotators import REGISTRY
 from engine.corpus import Corpus
+from engine.features import FEATURES
 from engine.group import Solo
 from engine.quantity import Quantity, QuantitySettings
 from engine.recipe import Annotator
@@ -44,6 +46,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "tag-neighbour": {"dropout": 0.0, "hidden": 32},
     "sinn": {"dropout": 0.0},
     "ms-cnn": {"backbone": "random", "hidden": 64},
+    "multimodal": {
+        "features": ["edge-directions", "lbp"],
+        "dense": {"widths": [16, 8]},
+        "training": {"pretraining": {"epochs": 1}, "optimisation": {"epochs": 3}},
+    },
     "stacked": {"views": ["binary"], "iterations": 20},
     "ranked-lstm": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "naive-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
@@ -68,6 +75,8 @@ def drawn_corpus() -> Corpus:
     causes = labels_NV @ rng.standard_normal((5, 256))
     embeddings_ND = causes + 0.5 * rng.standard_normal((90, 256))
     maps_NM = embeddings_ND[:, :192]
+    features_ND = np.zeros((90, sum(FEATURES.values())), dtype=np.float16)
+    features_ND[:, :485] = expit(causes @ rng.standard_normal((256, 485)) / 16)
     return Corpus(
         tuple(f"image-{row}" for row in range(90)),
         embeddings_ND.astype(np.float32),
@@ -77,7 +86,10 @@ def drawn_corpus() -> Corpus:
             tuple(VOCABULARY.tags[tag] for tag in np.flatnonzero(row)) + ("holiday", "me")[n % 3 :]
             for n, row in enumerate(labels_NV ^ (rng.random(labels_NV.shape) < 0.1))
         ),
-        columns={"maps/random/1": Tensors(maps_NM.astype(np.float16), np.arange(90))},
+        columns={
+            "maps/random/1": Tensors(maps_NM.astype(np.float16), np.arange(90)),
+            schema.FEATURES: Tensors(features_ND, np.arange(90)),
+        },
     )
 
 
@@ -87,13 +99,14 @@ def fitted(kind: str, corpus: Corpus, group: Solo | Torch) -> Annotator:
 
 
 def queries(corpus: Corpus) -> pa.Table:
+    rows = np.arange(len(corpus))
     return pa.table(
         {
             schema.IMAGE_ID: list(corpus.ids),
             schema.EMBEDDING: schema.tensor_column(corpus.embeddings_ND),
             schema.SOCIAL_TAGS: pa.array(corpus.social_tags),
             **{
-                name: schema.tensor_column(column.take(np.arange(len(corpus))))
+                name: schema.tensor_column(column.take(rows))
                 for name, column in corpus.columns.items()
             },
         }
