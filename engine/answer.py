@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine import schema
 from engine.cut import TopK, tag_lists
 from engine.ensemble import Ensemble, Opinion
+from engine.tagging import Tagging
 
 EVIDENCE = 8
 """Neighbours given with a picture, at most."""
@@ -55,7 +56,7 @@ class FuseWorker:
 
     names: tuple[str, ...]
     witnesses: tuple[str, ...]
-    tags: tuple[str, ...]
+    tagging: Tagging
     ensemble: Ensemble
     ask: Ask | None
     dense: bool = False
@@ -68,14 +69,16 @@ class FuseWorker:
         if self.ensemble.counter is not None:
             quantity_B = batch.column(schema.QUANTITY).to_numpy().astype(np.float32, copy=False)
         parts = self.ensemble.fusion.parts(scores)
-        opinion = self.ensemble.opinion(scores, quantity_B, parts)
+        blended = self.ensemble.opinion(scores, quantity_B, parts)
+        opinion = blended.changed(self.tagging.raised)
         places_BK, counts_B = self._rank(opinion, self._rows_by_ask(batch))
         columns = {
-            schema.TAGS: tag_lists(self.tags, opinion.scores_BV, places_BK, counts_B),
+            schema.TAGS: tag_lists(self.tagging.tags, opinion.scores_BV, places_BK, counts_B),
             schema.NEIGHBOURS: self._neighbours(batch, places_BK, counts_B),
         }
         if self.ask is None:
-            columns[schema.SHARES] = self._shares(parts, places_BK, counts_B)
+            origins_BK = self.tagging.origins(blended.scores_BV, places_BK)
+            columns[schema.SHARES] = self._shares(parts, origins_BK, counts_B)
         if self.dense:
             columns[schema.FUSED] = schema.tensor_column(opinion.scores_BV)
         return pa.table(columns)
@@ -107,7 +110,8 @@ class FuseWorker:
     def _rank_alike(
         self, opinion: Opinion, ask: Ask
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        among_W = None if ask.among is None else np.array(ask.among, np.int64)
+        among = self.tagging.among(ask.among)
+        among_W = None if among is None else np.array(among, np.int64)
         rows = len(opinion.scores_BV)
         if among_W is not None and not len(among_W):
             return np.zeros((rows, 0), np.int64), np.zeros(rows, np.int64)
@@ -119,10 +123,12 @@ class FuseWorker:
         self, batch: pa.Table, places_BK: NDArray[np.int64], counts_B: NDArray[np.int64]
     ) -> pa.Array:
         neighbours: list[list[dict[str, object]]] = [[] for _ in range(batch.num_rows)]
+        sources = dict(self.tagging.sources)
         for name in self.witnesses:
             column = batch.column(schema.evidence_column(name)).to_pylist()
             for row, evidence in enumerate(column):
                 given = set(places_BK[row, : counts_B[row]].tolist())
+                given.update(*(sources.get(place, ()) for place in tuple(given)))
                 neighbours[row].extend(
                     {"image_id": item["image_id"], "distance": item["distance"]}
                     for item in evidence

@@ -29,23 +29,27 @@ from engine.image import DecodeLimits
 from engine.index import parse_memory
 from engine.overrides import override_setting
 from engine.recipe import Recipe
+from engine.vocabulary_rules import VocabularyRules
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class VocabularyConfig(_Section):
-    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`.
+class VocabularyConfig(VocabularyRules):
+    """Which tags are learned, and what they are called.
 
     Attributes:
         more_tags: tags that no picture of the corpus need carry; annotators that know tags by
             their word vectors (`cnn-r`) can name them, the others give them next to nothing.
     """
 
-    min_count: PositiveInt = 1
-    max_tags: PositiveInt | None = None
     more_tags: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> VocabularyRules:
+        """What a bundle keeps of it."""
+        return VocabularyRules(**self.model_dump(exclude={"more_tags"}))
 
 
 class TrainingConfig(_Section):
@@ -231,6 +235,32 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
         return FitConfig.model_validate(content)
     except ValidationError as error:
         raise refusal(path, error) from error
+
+
+def load_rules(path: Path) -> VocabularyRules:
+    """Read a TOML file of vocabulary rules.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not as it must be.
+    """
+    try:
+        return VocabularyRules.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise refusal(path, error) from error
+
+
+def with_rules(config: FitConfig, path: Path) -> FitConfig:
+    """The configuration with the rules of a file in place of its own of the same names.
+
+    Raises:
+        ConfigError: see `load_rules`, or together they contradict each other.
+    """
+    named = load_rules(path).model_dump(exclude_unset=True)
+    try:
+        vocabulary = VocabularyConfig(**config.vocabulary.model_dump() | named)
+    except ValidationError as error:
+        raise refusal(path, error) from error
+    return config.model_copy(update={"vocabulary": vocabulary})
 
 
 def read_toml(path: Path) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What turns annotators' scores into tags: the blend, how many tags, and in which order."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +15,10 @@ from engine.calibration import Scope
 from engine.cut import Cut, TopK, tag_thresholds
 from engine.errors import BundleError, ConfigError
 from engine.fusion import Fusion, speaking
+from engine.quantity import QuantitySettings, rounded
+
+OWN = "(own)"
+"""Who says how many tags a picture gets where no annotator does: no annotator has such a name."""
 
 _FILE = "ensemble.json"
 
@@ -25,16 +29,18 @@ class CountConfig(BaseModel):
     Attributes:
         method: 'threshold': as many as pass one threshold, the best for the mean F1 a picture;
             'tag-thresholds': those that pass a threshold of their own, the best for a tag's F1;
-            'quantity': as many as an annotator says (`source`) that predicts the number.
+            'lqp': as many as label quantity prediction says.
         support: validation pictures that must carry a tag before it gets a threshold of its own.
-        source: the annotator whose number of tags it is, in a file `from`.
+        source: the annotator that predicts the number for 'lqp', in a file `from`; None: a network
+            of the bundle's own, learned by the settings `lqp`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    method: Literal["threshold", "tag-thresholds", "quantity"] = "threshold"
+    method: Literal["threshold", "tag-thresholds", "lqp"] = "threshold"
     support: PositiveInt = 8
     source: Annotated[str | None, Field(alias="from")] = None
+    lqp: QuantitySettings = QuantitySettings()
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class EnsembleSettings:
     scope: Scope = "all"
     count: CountConfig = field(default_factory=CountConfig)
     order: str | None = None
+
+    @property
+    def counter(self) -> str | None:
+        """Who says how many tags a picture gets, see `Ensemble`."""
+        return (self.count.source or OWN) if self.count.method == "lqp" else None
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,15 @@ class Opinion:
     quantity_B: NDArray[np.float32] | None = None
     order_BV: NDArray[np.float32] | None = None
 
+    def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "Opinion":
+        """With other scores [B, V] made of what they are."""
+        order_BV = self.order_BV
+        return replace(
+            self,
+            scores_BV=change(self.scores_BV),
+            order_BV=None if order_BV is None else change(order_BV),
+        )
+
     def take(self, rows: NDArray[np.int64] | list[int]) -> "Opinion":
         """Of some of the pictures."""
         quantity_B, order_BV = self.quantity_B, self.order_BV
@@ -80,7 +100,8 @@ class Ensemble:
     """The blend of a bundle's annotators, the cut, and who says how many tags and their order.
 
     Attributes:
-        counter: the annotator that says how many tags 'auto' gives; None: the cut's thresholds.
+        counter: the annotator that says how many tags 'auto' gives; `OWN`: the bundle's own
+            network for it; None: the cut's thresholds.
         orderer: the annotator by whose scores the tags given are ordered; None: the blend's.
     """
 
@@ -116,7 +137,7 @@ class Ensemble:
         if len(rows_M):
             fused_MV = fusion({name: s[rows_M] for name, s in scores.items()})
             cut = replace(cut, informed=Cut.learn(fused_MV, labels_NV[rows_M]).threshold)
-        return cls(fusion, cut, settings.count.source, settings.order)
+        return cls(fusion, cut, settings.counter, settings.order)
 
     def opinion(
         self,
@@ -151,7 +172,7 @@ class Ensemble:
         scores_BV = opinion.scores_BV
         counts_B = None
         if self.counter is not None and opinion.quantity_B is not None and top_k == "auto":
-            counts_B = counted(opinion.quantity_B)
+            counts_B = counted(opinion.quantity_B, self.cut.most)
             if among_W is not None:
                 counts_B = _counted_among(scores_BV, counts_B, among_W)
         if among_W is None:
@@ -202,11 +223,10 @@ def check_roles(settings: EnsembleSettings, annotators: Collection[str]) -> None
         ConfigError: it is not, or `count` contradicts itself.
     """
     count = settings.count
-    if (count.method == "quantity") != (count.source is not None):
+    if count.source is not None and count.method != "lqp":
         raise ConfigError(
-            f"count.method is '{count.method}' and count.from is "
-            f"{'not given' if count.source is None else repr(count.source)}; give both "
-            "method = 'quantity' and from = '<annotator>', or neither"
+            f"count.from is '{count.source}', but count.method is '{count.method}', which asks no "
+            "annotator; write method = 'lqp', or leave count.from out"
         )
     for key, name in (("count.from", count.source), ("order", settings.order)):
         if name is not None and name not in annotators:
@@ -216,10 +236,12 @@ def check_roles(settings: EnsembleSettings, annotators: Collection[str]) -> None
             )
 
 
-def counted(quantity_B: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Predicted numbers of tags as int64 [B]: the nearest whole one from 1 on; 0 for a NaN."""
-    whole_B = np.maximum(np.rint(quantity_B), 1)
-    return np.where(np.isnan(quantity_B), 0, whole_B).astype(np.int64)
+def counted(quantity_B: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """Predicted numbers of tags as int64 [B], from 1 to `most`; 0 for a NaN: nobody knows."""
+    counts_B = np.zeros(len(quantity_B), dtype=np.int64)
+    known_B = ~np.isnan(quantity_B)
+    counts_B[known_B] = rounded(quantity_B[known_B], most)
+    return counts_B
 
 
 def _counted_among(

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from engine import schema
 from engine.accuracy import Score, choose_way
-from engine.bundle import BackboneEntry, Manifest, seal_bundle
+from engine.bundle import QUANTITY, RULES, BackboneEntry, Manifest, seal_bundle
 from engine.config import FitConfig
 from engine.corpus import Corpus
 from engine.cut import Cut
 from engine.embed import backbone
-from engine.ensemble import Ensemble, Opinion
+from engine.ensemble import OWN, Ensemble, Opinion
 from engine.fusion import Fusion, speaking
 from engine.group import Group
 from engine.index import IndexEntry
@@ -57,7 +57,8 @@ class Material:
 
 def fit_steps(config: FitConfig) -> int:
     """How many steps `fit_bundle` will tell of."""
-    return len(config.annotators) * (2 if config.refit else 1) + 3
+    learned = len(config.annotators) + (config.ensemble_settings.counter == OWN)
+    return learned * (2 if config.refit else 1) + 3
 
 
 def fit_bundle(
@@ -89,6 +90,12 @@ def fit_bundle(
     say("writing the bundle")
     vocabulary.save(draft / "vocabulary.json")
     ensemble.save(draft)
+    rules = config.vocabulary.rules
+    if rules.rewrites or rules.groups:
+        (draft / RULES).write_text(rules.model_dump_json(), encoding="utf-8")
+    if members.quantity is not None:
+        (draft / QUANTITY).mkdir()
+        members.quantity.save(draft / QUANTITY)
     for name, annotator in fitted.items():
         folder = draft / "annotators" / name
         folder.mkdir(parents=True)

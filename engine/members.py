@@ -14,10 +14,11 @@ from engine import schema
 from engine.config import FitConfig
 from engine.corpus import Corpus, split_rows
 from engine.cut import TopK
-from engine.ensemble import Ensemble, Opinion
+from engine.ensemble import OWN, Ensemble, Opinion
 from engine.errors import ConfigError
 from engine.group import Group
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.quantity import Quantity
+from engine.recipe import Annotator, Recipe
 from engine.vocab import Vocabulary
 
 VALIDATION_AT_MOST = 5_000
@@ -43,7 +44,7 @@ class Statements:
 
     Attributes:
         scores: float32 [N, V] of each annotator.
-        quantities: float32 [N], how many tags, of those that say so.
+        quantities: float32 [N], how many tags, of those that say so; `OWN`: of `Members.quantity`.
     """
 
     scores: Mapping[str, NDArray[np.float32]]
@@ -55,6 +56,7 @@ class Members:
     """Fitted annotators and their ensemble.
 
     Attributes:
+        quantity: what says how many tags a picture gets, where that is no annotator's business.
         validation: the pictures that the ensemble was learned from and no annotator had seen.
         held_out: what the annotators said of these; they are fitted on all pictures after that,
             if the configuration says so.
@@ -62,12 +64,13 @@ class Members:
 
     annotators: Mapping[str, Annotator]
     ensemble: Ensemble
+    quantity: Quantity | None
     validation: Corpus
     held_out: Statements
 
     def opinion(self, corpus: Corpus) -> Opinion:
         """What they say together of the pictures of a corpus."""
-        return joint_opinion(self.ensemble, statements(self.annotators, corpus))
+        return joint_opinion(self.ensemble, statements(self.annotators, corpus, self.quantity))
 
     def rank(
         self, opinion: Opinion, top_k: TopK, among_W: NDArray[np.int64] | None = None
@@ -97,33 +100,44 @@ def fit_members(
     for name, recipe in config.annotators.items():
         say(f"fitting {name} on {len(training):,} pictures")
         fitted[name] = run_fit(recipe, training, vocabulary, group)
-    held_out = statements(fitted, validation)
-    say(f"blending on {len(validation):,} validation pictures")
     settings = config.ensemble_settings
-    counter = settings.count.source
-    if counter is not None and counter not in held_out.quantities:
+    quantity = None
+    if settings.counter == OWN:
+        say(f"learning how many tags a picture has from {len(training):,} pictures")
+        quantity = Quantity.learn(training, settings.count.lqp, group)
+    held_out = statements(fitted, validation, quantity)
+    if settings.counter is not None and settings.counter not in held_out.quantities:
         raise ConfigError(
-            f"count.from is '{counter}', but that annotator does not say how many tags a picture "
-            f"has; name one that does, or leave count.from out"
+            f"count.from is '{settings.counter}', but that annotator does not say how many tags a "
+            "picture has; name one that does, or leave count.from out"
         )
+    say(f"blending on {len(validation):,} validation pictures")
     optional = {name for name, one in fitted.items() if one.may_abstain}
     ensemble = Ensemble.learn(held_out.scores, validation.labels_NV, settings, optional)
     if config.refit:
         for name, recipe in config.annotators.items():
             say(f"fitting {name} on all {len(corpus):,} pictures")
             fitted[name] = run_fit(recipe, corpus, vocabulary, group)
-    return Members(fitted, ensemble, validation, held_out)
+        if quantity is not None:
+            say(f"learning how many tags a picture has from all {len(corpus):,} pictures")
+            quantity = Quantity.learn(corpus, settings.count.lqp, group)
+    return Members(fitted, ensemble, quantity, validation, held_out)
 
 
-def statements(annotators: Mapping[str, Annotator], corpus: Corpus) -> Statements:
-    """What each annotator says of the pictures of a corpus."""
+def statements(
+    annotators: Mapping[str, Annotator], corpus: Corpus, quantity: Quantity | None = None
+) -> Statements:
+    """What each annotator says of the pictures of a corpus, and how many tags `quantity` says."""
     scores, quantities = {}, {}
     for name, one in annotators.items():
-        verdicts = list(_verdicts(one, corpus))
+        verdicts = [one.score(batch) for batch in _batches(one.reads, corpus)]
         scores[name] = np.concatenate([verdict.scores_BV for verdict in verdicts])
         said = [verdict.quantity_B for verdict in verdicts if verdict.quantity_B is not None]
         if said:
             quantities[name] = np.concatenate(said)
+    if quantity is not None:
+        found = [quantity(batch) for batch in _batches(quantity.reads, corpus)]
+        quantities[OWN] = np.concatenate(found)
     return Statements(scores, quantities)
 
 
@@ -135,22 +149,24 @@ def joint_opinion(ensemble: Ensemble, said: Statements) -> Opinion:
 
 def score_corpus(annotator: Annotator, corpus: Corpus) -> NDArray[np.float32]:
     """An annotator's scores float32 [N, V] of a corpus's pictures."""
-    return np.concatenate([verdict.scores_BV for verdict in _verdicts(annotator, corpus)])
+    batches = _batches(annotator.reads, corpus)
+    return np.concatenate([annotator.score(batch).scores_BV for batch in batches])
 
 
-def _verdicts(annotator: Annotator, corpus: Corpus) -> Iterator[Verdict]:
+def _batches(reads: tuple[str, ...], corpus: Corpus) -> Iterator[pa.Table]:
+    """A corpus's pictures in batches with the columns that are read."""
     start = 0
     social = corpus.social_tags or (None,) * len(corpus)
     for embeddings_BD, _ in corpus.blocks(_BATCH):
         rows = slice(start, start + len(embeddings_BD))
         batch = embedded_batch(corpus.ids[rows], embeddings_BD, social[rows])
-        if corpus.pixels is not None and schema.PIXELS in annotator.reads:
+        if corpus.pixels is not None and schema.PIXELS in reads:
             squares = corpus.pixels.take(np.arange(rows.start, rows.stop))
             batch = batch.append_column(schema.PIXELS, schema.tensor_column(squares))
-        for name in corpus.columns.keys() & set(annotator.reads):
+        for name in corpus.columns.keys() & set(reads):
             values = corpus.columns[name].take(np.arange(rows.start, rows.stop))
             batch = batch.append_column(name, schema.tensor_column(values))
-        yield annotator.score(batch)
+        yield batch
         start = rows.stop
 
 

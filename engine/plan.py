@@ -1,7 +1,7 @@
 """From a bundle or a configuration to the list of stages that a picture goes through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -16,11 +16,13 @@ from engine.columns import ColumnSource, column_stage, read_columns, wanted_colu
 from engine.config import FitConfig
 from engine.cut import TopK
 from engine.embed import FLIP, FLOAT32, Compute, backbone, load_embedder, resolve_compute
+from engine.ensemble import OWN
 from engine.geometry import Geometry, Pixels, fit_to, load_resizer, thumbnail
 from engine.image import DecodeLimits, ImageError, decode
 from engine.recipe import Annotator
 from engine.stage import Plan, Resources, Stage, Worker
 from engine.thumbnails import SIDE
+from engine.vocabulary_rules import VocabularyRules
 
 
 def embedding_plan(config: FitConfig, thumbnails: bool) -> Plan:
@@ -86,6 +88,7 @@ def annotation_plan(
 
     Raises:
         BundleError: another compute is asked for, and the weights here are not the bundle's.
+        ConfigError: the bundle's `rules` name what it does not know.
     """
     manifest = bundle.manifest
     entry = manifest.backbone
@@ -96,6 +99,7 @@ def annotation_plan(
             entry.name, compute or entry.compute, entry.geometry, bundle.graph_for(compute)
         ),
         *(column_stage(name, source) for name in read_columns(bundle)),
+        *([quantity_stage(bundle)] if bundle.ensemble.counter == OWN else []),
         *(score_stage(bundle, name) for name in manifest.annotators),
         fuse_stage(bundle, top_k, among, dense),
     ]
@@ -232,6 +236,25 @@ class _MakeEmbed:
         return run
 
 
+def quantity_stage(bundle: Bundle) -> Stage:
+    """How many tags a picture gets, by the bundle's own network for it."""
+    field = pa.field(schema.QUANTITY, pa.float32())
+    return Stage("quantity", _MakeQuantity(bundle.folder), bundle.quantity.reads, (field,))
+
+
+@dataclass(frozen=True)
+class _MakeQuantity:
+    folder: Path
+
+    def __call__(self) -> Worker:
+        quantity = load_bundle(self.folder).quantity
+
+        def run(batch: pa.Table) -> pa.Table:
+            return pa.table({schema.QUANTITY: pa.array(quantity(batch), pa.float32())})
+
+        return run
+
+
 def score_stage(bundle: Bundle, name: str) -> Stage:
     """One annotator's scores, and its neighbours where it has any."""
     method = REGISTRY[bundle.manifest.annotators[name]].annotator
@@ -286,7 +309,7 @@ def fuse_stage(
     dense: bool = False,
 ) -> Stage:
     """All the annotators' scores to the tags of a picture, with the neighbours they came from."""
-    index = bundle.vocabulary.index
+    index = bundle.tagging.index
     places = None if among is None else tuple(sorted(index[tag] for tag in among if tag in index))
     names = tuple(bundle.manifest.annotators)
     witnesses = tuple(
@@ -304,6 +327,7 @@ def fuse_stage(
         "fuse",
         _MakeFuse(
             bundle.folder,
+            bundle.rules,
             names,
             witnesses,
             None if top_k is None else Ask(top_k, None, places),
@@ -326,17 +350,18 @@ def fuse_stage(
 @dataclass(frozen=True)
 class _MakeFuse:
     folder: Path
+    rules: VocabularyRules
     names: tuple[str, ...]
     witnesses: tuple[str, ...]
     ask: Ask | None
     dense: bool
 
     def __call__(self) -> Worker:
-        bundle = load_bundle(self.folder)
+        bundle = replace(load_bundle(self.folder), rules=self.rules)
         return FuseWorker(
             self.names,
             self.witnesses,
-            bundle.vocabulary.tags,
+            bundle.tagging,
             bundle.ensemble,
             self.ask,
             self.dense,

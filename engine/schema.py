@@ -50,7 +50,17 @@ OPTIONAL = {SOCIAL_TAGS: pa.list_(pa.string())}
 """What a caller may give with a picture, with its type: a stage that reads it finds nulls where
 it was not given."""
 
-RESERVED = (ERROR, REASON, TAGS, NEIGHBOURS, BUNDLE_ID, PIXELS, EMBEDDING, THUMBNAIL)
+RESERVED = (
+    ERROR,
+    REASON,
+    TAGS,
+    NEIGHBOURS,
+    BUNDLE_ID,
+    PIXELS,
+    EMBEDDING,
+    THUMBNAIL,
+    QUANTITY,
+)
 """Names that the engine writes; a caller's column of such a name comes out as `input_<name>`."""
 
 

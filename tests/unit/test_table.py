@@ -32,6 +32,7 @@ from engine.table.measure import Said, Trial, given_among, measure, said_of
 from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
 from engine.vocab import Vocabulary
+from engine.vocabulary_rules import VocabularyRules
 from jobs.chart import draw_chart, draw_curves
 from jobs.table import table_path
 from jobs.table_corpora import engine_state, parse_places
@@ -311,8 +312,11 @@ def test_what_is_given_goes_before_what_scores_more() -> None:
 def test_the_order_of_the_true_tags_is_that_of_the_counted_ones() -> None:
     tags = (("sea", "sky", "dog"), ("cat",), ("dog", "unseen", "sea"))
     pictures = Pictures(("a", "b", "c"), np.zeros((3, 1), np.float32), tags, (1,))
-    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"))
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"), VocabularyRules())
     assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 0]]
+    renamed = VocabularyRules(aliases={"cat": "owl"})
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"), renamed)
+    assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 1]]
 
 
 def drawn_pictures() -> Pictures:
