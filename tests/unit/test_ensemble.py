@@ -54,6 +54,11 @@ def test_auto_gives_as_many_as_are_predicted() -> None:
     # The number is that of all the picture's tags: of some tags, those among its so many best.
     among = np.array([1, 2, 3])
     assert given(ensemble, opinion([2, 2, 1]), "auto", among) == [[2], [3, 1], [1]]
+    # Where there are few scores above zero, the others do not all come along.
+    sparse = replace(opinion([3, 1, 2]), scores_BV=np.float32([[0, 0.5, 0, 0]] * 3))
+    every = np.arange(4)
+    assert given(ensemble, sparse, "auto", every) == [[1, 0, 2], [1], [1, 0]]
+    assert given(ensemble, sparse, "auto", every) == given(ensemble, sparse, "auto")
     loose = ensemble.with_threshold(0.55)
     assert given(loose, opinion([1, 1, 1]), "auto") == [[0, 2], [3], []]
     assert given(loose, opinion([1, 1, 1]), 1) == [[0], [3], []]
