@@ -80,7 +80,6 @@ class Answers:
     def ndcg_K(self) -> NDArray[np.float64]:
         """Means over the pictures that have a true tag; 0 where none has."""
         known_MK = self.ndcg_NK[~np.isnan(self.ndcg_NK[:, 0])]
-        # Not their mean, for none have none.
         means_K: NDArray[np.float64] = known_MK.sum(0) / max(len(known_MK), 1)
         return means_K
 
