@@ -122,7 +122,7 @@ def reads_of(plan: Plan) -> tuple[str, ...]:
     written = {field.name for stage in plan.stages for field in stage.writes}
     needed = dict.fromkeys(name for stage in plan.stages for name in stage.reads)
     fixed = (schema.IMAGE_ID, schema.ERROR, schema.REASON)
-    return (*fixed, *(name for name in needed if name not in written))
+    return tuple(dict.fromkeys((*fixed, *(name for name in needed if name not in written))))
 
 
 def join(table: pa.Table, parts: Iterable[pa.Table]) -> pa.Table:

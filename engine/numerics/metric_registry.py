@@ -80,12 +80,14 @@ class Answers:
     def ndcg_K(self) -> NDArray[np.float64]:
         """Means over the pictures that have a true tag; 0 where none has."""
         known_MK = self.ndcg_NK[~np.isnan(self.ndcg_NK[:, 0])]
-        return known_MK.mean(0) if len(known_MK) else np.zeros(DEPTH)
+        means_K: NDArray[np.float64] = known_MK.sum(0) / max(len(known_MK), 1)
+        return means_K
 
     @cached_property
     def precision_K(self) -> NDArray[np.float64]:
         """Precision@1 to Precision@`DEPTH`, means over all the pictures."""
-        return precision_at(self.best_NK, self.truth_NW).mean(0)
+        means_K: NDArray[np.float64] = precision_at(self.best_NK, self.truth_NW).mean(0)
+        return means_K
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ def ndcg(ranking_NK: NDArray[np.int64], relevance_NW: NDArray[np.floating]) -> N
     largest_NK = -np.sort(-gain_NW, axis=1)[:, :depth]
     ideal_NK[:, : largest_NK.shape[1]] = largest_NK
     z_NK = np.cumsum(ideal_NK * discount_K, axis=1)
-    return np.divide(
-        np.cumsum(found_NK, axis=1), z_NK, out=np.full(z_NK.shape, np.nan), where=z_NK > 0
-    )
+    ndcg_NK = np.full(z_NK.shape, np.nan)
+    np.divide(np.cumsum(found_NK, axis=1), z_NK, out=ndcg_NK, where=z_NK > 0)
+    return ndcg_NK
 
 
 def precision_at(ranking_NK: NDArray[np.int64], truth_NW: NDArray[np.bool_]) -> NDArray[np.float64]:

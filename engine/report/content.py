@@ -240,7 +240,7 @@ def shown(
                 tuple(
                     (words[w], float(answers.scores_NW[row, w]), bool(truth_W[w])) for w in ranked
                 ),
-                tuple(words[word] for word in np.flatnonzero(truth_W & ~given_W)),
+                tuple(words[word] for word in np.flatnonzero(truth_W & ~given_W).tolist()),
                 float(f1_N[row]),
             )
         )
