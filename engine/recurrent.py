@@ -58,13 +58,13 @@ class RecurrentRecipe(Recipe):
         train: 'head' learns on the embedding of the frozen backbone; 'all' then goes on with every
             layer from the pixels, and the annotator carries a network of its own.
         optimisation: of the loop. The paper has batch 16, Adam at 4e-4 with betas 0.8 and 0.999,
-            halved on a plateau, and 7,500 steps.
+            halved on a plateau, no weight decay, and 7,500 steps.
         fine_tuning: of the second part of 'all'; its learning rate is the backbone's, the other
             layers keep that of `optimisation`.
     """
 
     width: PositiveInt = 100
-    hidden: PositiveInt = 300
+    hidden: PositiveInt = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     limit: PositiveInt = 20
     shrinkage: PositiveFloat = 1.0
@@ -72,8 +72,9 @@ class RecurrentRecipe(Recipe):
     optimisation: Optimisation = Field(
         default=Optimisation(
             learning_rate=2e-3,
+            weight_decay=0.3,
             betas=(0.8, 0.999),
-            batch=16,
+            batch=32,
             epochs=20,
             schedule="cosine",
             clip=5.0,
