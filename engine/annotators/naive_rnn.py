@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.recurrent import Recurrent, RecurrentRecipe
+from engine.recurrent import Recurrent
+from engine.recurrent_recipe import RecurrentRecipe
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,7 +20,8 @@ from engine.corpus import Corpus, Pixels
 from engine.embed import backbone, load_embedder
 from engine.errors import ConfigError, TrainingError
 from engine.group import Solo
-from engine.recurrent import Recurrent, RecurrentRecipe
+from engine.recurrent import Recurrent
+from engine.recurrent_recipe import RecurrentRecipe
 from engine.regression import Head, Tuned
 from engine.sequence import NOTHING
 from engine.training import FolderCheckpoints
