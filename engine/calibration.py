@@ -71,9 +71,9 @@ class Calibration:
             slope, intercept = _LEAST_SLOPE, float(logit(truth.mean()))
         if scope == "all":
             return cls(slope, intercept)
-        shift_V, factor_V = _by_tag(scores_NV, labels_NV, slope, intercept)
-        slopes_V = np.maximum(slope * factor_V, _LEAST_SLOPE)
-        intercepts_V = intercept * factor_V + shift_V
+        found = tag_maps(scores_NV, labels_NV, slope, intercept)
+        slopes_V = np.maximum(slope * found.factor_V, _LEAST_SLOPE)
+        intercepts_V = intercept * found.factor_V + found.shift_V
         return cls(slope, intercept, tuple(slopes_V.tolist()), tuple(intercepts_V.tolist()))
 
     def __call__(self, scores_BV: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,16 +119,38 @@ def log_odds(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return logit(clipped).astype(np.float32, copy=False)
 
 
-def _by_tag(
-    scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix, slope: float, intercept: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each tag's log-odds are factor_V · z + shift_V, z those of the map for all tags."""
+@dataclass(frozen=True)
+class TagMaps:
+    """Each tag's log-odds are factor_V · z + shift_V, z those of the map for all tags.
+
+    Attributes:
+        variances: of the priors of shift and tilt, [2].
+    """
+
+    factor_V: NDArray[np.float64]
+    shift_V: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+
+def tag_maps(
+    scores_NV: NDArray[np.float32],
+    labels_NV: sparse.csr_matrix,
+    slope: float,
+    intercept: float,
+    variances: tuple[float, float] | None = None,
+) -> TagMaps:
+    """Find each tag's shift and tilt, see `Calibration.learn`.
+
+    Args:
+        slope, intercept: of the map for all tags.
+        variances: of the priors; None: learned.
+    """
     pictures, tags = scores_NV.shape
     width = max(1, _BLOCK // max(pictures, 1))
     blocks = [slice(start, min(start + width, tags)) for start in range(0, tags, width)]
     columns = labels_NV.tocsc()
     theta_V2, spread_V2, middle_V = np.zeros((tags, 2)), np.zeros((tags, 2)), np.zeros(tags)
-    variance_2 = np.array(_VARIANCES)
+    variance_2 = np.array(_VARIANCES if variances is None else variances)
     for round_number in range(_ROUNDS):
         for block in blocks:
             z_NW = log_odds(scores_NV[:, block]).astype(np.float64) * slope + intercept
@@ -140,9 +162,10 @@ def _by_tag(
             theta_V2[block], spread_V2[block] = _newton_step(
                 z_NW, columns[:, block], middle_V[block], theta_V2[block], variance_2
             )
-        variance_2 = np.maximum((theta_V2**2 + spread_V2).mean(0), _LEAST_VARIANCE)
+        if variances is None:
+            variance_2 = np.maximum((theta_V2**2 + spread_V2).mean(0), _LEAST_VARIANCE)
     shift_V, tilt_V = theta_V2.T
-    return shift_V - tilt_V * middle_V, 1 + tilt_V
+    return TagMaps(1 + tilt_V, shift_V - tilt_V * middle_V, variance_2)
 
 
 def _newton_step(

@@ -247,10 +247,16 @@ def counted(quantity_B: NDArray[np.float32], most: int) -> NDArray[np.int64]:
 def _counted_among(
     scores_BV: NDArray[np.float32], counts_B: NDArray[np.int64], among_W: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """How many tags of `among_W` are among each picture's `counts_B` best of all; 0 stays 0."""
+    """How many tags of `among_W` are among each picture's `counts_B` best of all; 0 stays 0.
+
+    Of equal scores the first in the vocabulary is the better, as where tags are given: a picture
+    with few scores above zero would get every other tag else.
+    """
+    is_among_V = np.zeros(scores_BV.shape[1], dtype=np.int64)
+    is_among_V[among_W] = 1
+    so_far_BV = np.cumsum(is_among_V[np.argsort(-scores_BV, axis=1, kind="stable")], axis=1)
     last_B1 = np.clip(counts_B, 1, scores_BV.shape[1])[:, None] - 1
-    bar_B1 = -np.take_along_axis(np.sort(-scores_BV, axis=1), last_B1, axis=1)
-    found_B = np.maximum((scores_BV[:, among_W] >= bar_B1).sum(1), 1)
+    found_B = np.maximum(np.take_along_axis(so_far_BV, last_B1, axis=1)[:, 0], 1)
     return np.where(counts_B > 0, found_B, 0).astype(np.int64)
 
 

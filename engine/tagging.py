@@ -63,7 +63,9 @@ class Tagging:
                 if implied in place_of:
                     raised.setdefault(place_of[implied], {})[place] = None
         gone = set(folded)
-        gone.update(n for n, count in enumerate(vocabulary.counts) if count < more.min_count)
+        # A bundle may hold tags that no picture carried, and gives them if nothing is asked for.
+        least = more.min_count if more.min_count > 1 else 0
+        gone.update(place for place, count in enumerate(vocabulary.counts) if count < least)
         kept = [n for n, name in enumerate(names) if n not in gone and rules.allows(name)]
         kept = kept[: more.max_tags]
         if not kept:

@@ -9,7 +9,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from engine.errors import ConfigError
 from engine.vocab import Vocabulary, normalise_tag, normalise_tags
@@ -238,8 +245,9 @@ class VocabularyRules(BaseModel):
         }
         try:
             return VocabularyRules(**content)
-        except ValueError as error:
-            raise ConfigError(f"vocabulary, with the bundle's own rules: {error}") from error
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise ConfigError(f"vocabulary, with the bundle's own rules: {problem}") from error
 
 
 class Patterns:

@@ -21,6 +21,7 @@ from engine.plan import annotation_plan
 from engine.report import Facts
 from engine.report.content import word_lines
 from engine.vocab import Vocabulary, normalise_tags
+from engine.vocabulary_rules import VocabularyRules
 from jobs.annotate import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
@@ -112,7 +113,7 @@ def evaluate(
     plan = annotation_plan(bundle, top_k, among=words, dense=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there already and not empty; name another folder")
-    said = _Said(bundle.vocabulary)
+    said = _Said(bundle.vocabulary, bundle.own_rules)
     with ray_session(), scratch_beside(out) as work:
         store = Store(work)
         with console.waiting("listing the corpus"):
@@ -172,9 +173,10 @@ class _Said:
     """
 
     vocabulary: Vocabulary
+    rules: VocabularyRules
     ids: list[str] = field(default_factory=list)
     rows: list[tuple[int, int]] = field(default_factory=list)
-    true: list[list[str]] = field(default_factory=list)
+    true: list[tuple[str, ...]] = field(default_factory=list)
     given: list[NDArray[np.int64]] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     quantities: list[NDArray[np.float32]] = field(default_factory=list)
@@ -189,7 +191,8 @@ class _Said:
         used = part.take(pa.array(rows))
         self.ids.extend(used.column(schema.IMAGE_ID).to_pylist())
         self.rows.extend((number, row) for row in rows)
-        self.true.extend(used.column(INPUT_TAGS).to_pylist())
+        # Named as the bundle was taught to name them.
+        self.true.extend(map(self.rules.rewritten, used.column(INPUT_TAGS).to_pylist()))
         index = self.vocabulary.index
         self.given.extend(
             np.array([index[item["tag"]] for item in tags], dtype=np.int64)

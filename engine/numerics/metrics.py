@@ -124,12 +124,12 @@ def quantity_accuracy(quantity_N: NDArray[np.floating], truth_N: NDArray[np.inte
     """Share of the pictures whose number of tags is predicted right (Niu et al. 2017, section IV).
 
     Args:
-        quantity_N: as predicted; rounded to the nearest whole number, halves to the even one, at
-            least 1. NaN: nothing is predicted, and the picture does not count.
+        quantity_N: as predicted; rounded to the nearest whole number, halves up, at least 1. NaN:
+            nothing is predicted, and the picture does not count.
         truth_N: the true number; for a picture without a tag no prediction is right.
     """
     told_N = ~np.isnan(quantity_N)
-    whole_M = np.maximum(np.rint(quantity_N[told_N]), 1)
+    whole_M = np.maximum(np.floor(quantity_N[told_N].astype(np.float64) + 0.5), 1)
     return float((whole_M == truth_N[told_N]).mean()) if told_N.any() else 0.0
 
 

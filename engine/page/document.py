@@ -37,7 +37,7 @@ def render_page(package: str, **context: object) -> str:
     )
 
 
-def percent(share: float) -> str:
+def _percent(share: float) -> str:
     """Write a share in per cent; small ones keep a decimal, for they would all read as 0."""
     return f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
 
@@ -53,7 +53,7 @@ def _template(package: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
-    environment.filters["percent"] = percent
+    environment.filters["percent"] = _percent
     return environment.get_template("page.html.j2")
 
 

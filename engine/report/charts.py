@@ -177,10 +177,11 @@ def matrix(
         parts.append(_text((NAMES - 6, top + CELL / 2 + 4), _short(row), "tick end"))
         for across, count in enumerate(line):
             left = NAMES + CELL * across
-            shade = count / most if most else 0.0
+            # Never so dark that the count in it could not be read.
+            shade = count / most / 2 if most else 0.0
             told = f"{row} missed, {columns[across]} given: {count:,}"
             parts.append(
-                f'<g class="cell{" deep" if shade > 0.55 else ""}"><title>{escape(told)}</title>'
+                f'<g class="cell"><title>{escape(told)}</title>'
                 f'<rect x="{left + 1}" y="{top + 1}" width="{CELL - 2}" height="{CELL - 2}" '
                 f'rx="3" fill-opacity="{shade:.2f}"/>'
                 + (_text((left + CELL / 2, top + CELL / 2 + 4), str(count), "tick middle"))

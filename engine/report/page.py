@@ -114,8 +114,11 @@ def _frequency(
     among: Callable[[WordLine], int],
 ) -> Drawing:
     """A dot for each word that has the figure, and the means over words of about one frequency."""
-    counted = [(line.trained, value(line), line.word) for line in lines
-               if line.trained is not None and among(line)]  # fmt: skip
+    counted = [
+        (line.trained, value(line), line.word)
+        for line in lines
+        if line.trained is not None and among(line)
+    ]
     bins: dict[int, list[tuple[int, float]]] = {}
     for trained, share, _ in counted:
         bins.setdefault(trained.bit_length(), []).append((trained, share))

@@ -61,7 +61,7 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
     seeded = config.model_copy(update={"seed": trial.seed})
     said = said_of(asked, seeded, training, vocabulary, group, trial.k == "auto")
     words = trial.words or vocabulary.tags
-    places_NW = test.places(test_rows, words)
+    places_NW = test.places(test_rows, words, config.vocabulary)
     given_NR, counts_N = given_among(places_among(words, vocabulary), said, places_NW, trial.k)
     opinion = said.opinion
     answers = answers_among(
@@ -92,8 +92,9 @@ def said_of(
     `counts` says that a number of tags is wanted, only if it tells that number itself. Otherwise
     the annotators are fitted and blended as in `engine.fitting.fit_bundle`.
     """
+    counter = config.ensemble_settings.counter
     lone = len(config.annotators) == 1 and config.lift == 0
-    if not lone or (counts and config.count.source is None):
+    if not lone or (counts and counter not in config.annotators):
         members = fit_members(config, training, vocabulary, group)
         return Said(members.ensemble, members.opinion(asked))
     ((name, recipe),) = config.annotators.items()
@@ -105,7 +106,7 @@ def said_of(
         np.zeros(len(asked), dtype=np.bool_),
         said.quantities.get(name),
     )
-    return Said(Ensemble(fusion, Cut(), config.count.source), opinion)
+    return Said(Ensemble(fusion, Cut(), counter), opinion)
 
 
 def given_among(

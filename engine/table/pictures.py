@@ -13,6 +13,7 @@ from engine.config import VocabularyConfig
 from engine.corpus import BLOCK, Corpus
 from engine.tensors import Tensors
 from engine.vocab import Vocabulary
+from engine.vocabulary_rules import VocabularyRules
 
 _EMBEDDINGS = "embeddings.npy"
 _PICTURES = "pictures.json"
@@ -81,14 +82,19 @@ class Pictures:
         )
         return corpus, vocabulary
 
-    def places(self, rows_M: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.float32]:
+    def places(
+        self, rows_M: NDArray[np.int64], words: Sequence[str], rules: VocabularyRules
+    ) -> NDArray[np.float32]:
         """Where each of `words` stands among those of them that are tags of a picture.
 
         From 1, in the given order; 0 for what is no tag: float32 [M, W].
+
+        Args:
+            rules: by which the tags are named anew before they are looked at.
         """
         counted = Vocabulary(tuple(words), (0,) * len(words))
         places_MW: NDArray[np.float32] = counted.encode_places(
-            [self.tags[row] for row in rows_M]
+            [rules.rewritten(self.tags[row]) for row in rows_M]
         ).toarray()
         return places_MW
 

@@ -160,8 +160,8 @@ def test_harmonic_mean_of_nothing_is_nothing() -> None:
 def test_the_number_of_tags_by_hand() -> None:
     quantity = np.array([0.2, 1.49, 2.5, 3.4, 1.0], np.float32)
     truth = np.array([1, 2, 3, 3, 0])
-    # 0.2 is read as the least there is, 1; 2.5 as 2; nothing is right of a picture without tags.
-    assert quantity_accuracy(quantity, truth) == 2 / 5
+    # 0.2 is read as the least there is, 1; 2.5 as 3; nothing is right of a picture without tags.
+    assert quantity_accuracy(quantity, truth) == 3 / 5
     assert quantity_error(quantity, truth) == pytest.approx(
         (0.64 + 0.51**2 + 0.25 + 0.16 + 1) / 5, rel=1e-6
     )

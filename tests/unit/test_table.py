@@ -2,14 +2,17 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from scipy import sparse
 
 import jobs
+from engine import schema
 from engine.annotators import REGISTRY
 from engine.annotators.linear import LinearRecipe
 from engine.annotators.mbrm import MbrmRecipe
@@ -20,18 +23,20 @@ from engine.calibration import Calibration
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus
 from engine.cut import Cut
-from engine.ensemble import Ensemble, Opinion
+from engine.ensemble import CountConfig, Ensemble, Opinion
 from engine.errors import ConfigError, CorpusError
 from engine.fitting import Material, fit_bundle, score_corpus
 from engine.fusion import Fusion
-from engine.group import Solo
+from engine.group import Group, Solo
 from engine.measuring import answers_among, places_among
 from engine.numerics.metric_registry import METRICS, Answers, figures_of
+from engine.recipe import Annotator, Verdict
 from engine.table.config import TableConfig, TagCount, load_table
 from engine.table.measure import Said, Trial, given_among, measure, said_of
 from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
 from engine.vocab import Vocabulary
+from engine.vocabulary_rules import VocabularyRules
 from jobs.chart import draw_chart, draw_curves
 from jobs.table import table_path
 from jobs.table_corpora import engine_state, parse_places
@@ -322,8 +327,11 @@ def test_what_is_given_goes_before_what_scores_more() -> None:
 def test_the_order_of_the_true_tags_is_that_of_the_counted_ones() -> None:
     tags = (("sea", "sky", "dog"), ("cat",), ("dog", "unseen", "sea"))
     pictures = Pictures(("a", "b", "c"), np.zeros((3, 1), np.float32), tags, (1,))
-    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"))
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"), VocabularyRules())
     assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 0]]
+    renamed = VocabularyRules(aliases={"cat": "owl"})
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"), renamed)
+    assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 1]]
 
 
 def drawn_pictures() -> Pictures:
@@ -412,6 +420,45 @@ def test_the_true_number_of_tags_is_the_upper_bound() -> None:
     # The ranking is the same, however many are given, unless part of it went to learning a cut.
     assert figures[1]["mean_ndcg"] == figures[3]["mean_ndcg"] == best["mean_ndcg"]
     assert figures[1]["picture_f1"] != figures["auto"]["picture_f1"]
+
+
+class Counting(PriorRecipe):
+    """Says of each picture that it has as many tags as its first feature says."""
+
+    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
+        annotator = super().fit(corpus, vocabulary, group)
+        score = annotator.score
+
+        def count(batch: pa.Table) -> Verdict:
+            quantity_B = schema.float_tensor(batch, schema.EMBEDDING)[:, 0]
+            return replace(score(batch), quantity_B=quantity_B)
+
+        object.__setattr__(annotator, "score", count)
+        return annotator
+
+
+def test_the_number_of_tags_that_an_annotator_predicts_is_measured_and_given() -> None:
+    pictures = drawn_pictures()
+    counts_N = np.array([len(tags) for tags in pictures.tags])
+    # Right of every second picture, and two too many of the others.
+    told_N = counts_N + 2 * (np.arange(80) % 2)
+    pictures.embeddings_ND[:, 0] = told_N
+    count = CountConfig.model_validate({"method": "lqp", "from": "one"})
+    config = FitConfig.model_construct(annotators={"one": Counting()}, lift=0.0, count=count)
+    trial = Trial(pictures, None, 0.3, 7, None, "auto")
+    _, test_rows = trial.rows()
+    wrong = float((test_rows % 2).mean())
+    figures = measure(config, trial, Solo())
+    assert figures["lqp_accuracy"] == pytest.approx(100 * (1 - wrong))
+    assert figures["lqp_mse"] == pytest.approx(4 * wrong)
+    # So many are given: right ones and wrong ones together are what was told.
+    told = np.minimum(told_N[test_rows], 7).sum()
+    right = figures["picture_recall"] * counts_N[test_rows].sum()
+    assert figures["picture_precision"] == pytest.approx(right / told)
+    # With a fixed number the prediction is measured all the same.
+    fixed = measure(config, replace(trial, k=3), Solo())
+    assert fixed["lqp_mse"] == figures["lqp_mse"]
+    assert fixed["picture_f1"] != figures["picture_f1"]
 
 
 def test_several_annotators_are_blended_and_one_is_not(material: Material) -> None:
