@@ -228,6 +228,7 @@ def _report(
         state=engine_state(),
         corpora=notes,
         rows=tuple(lines),
+        elsewhere={name: corpus_title(config, name) for line in lines for name in line.elsewhere},
     )
 
 

@@ -46,7 +46,11 @@ class Cell(_Part):
 
 
 class Line(_Part):
-    """A row: the paper's words for it, its tags a picture, and what it is of on each corpus."""
+    """A row: the paper's words for it, its tags a picture, and what it is of on each corpus.
+
+    Attributes:
+        elsewhere: the paper's figures by metric on corpora that were not measured.
+    """
 
     name: str
     visual: str
@@ -54,6 +58,7 @@ class Line(_Part):
     features: str
     k: TagCount
     cells: dict[str, Cell]
+    elsewhere: dict[str, dict[str, float]] = {}
 
 
 class CorpusNote(_Part):
@@ -67,7 +72,11 @@ class CorpusNote(_Part):
 
 
 class TableReport(_Part):
-    """The whole table; `table.json` is this."""
+    """The whole table; `table.json` is this.
+
+    Attributes:
+        elsewhere: titles of the corpora that the paper alone has figures of.
+    """
 
     title: str
     note: str
@@ -78,6 +87,7 @@ class TableReport(_Part):
     state: str
     corpora: dict[str, CorpusNote]
     rows: tuple[Line, ...]
+    elsewhere: dict[str, str] = {}
 
     @property
     def failed(self) -> int:
@@ -99,7 +109,7 @@ def label(row: Line | RowConfig) -> str:
 def markdown(report: TableReport) -> str:
     """One table a corpus: the paper's columns, then ours (median, range of the chart's metric).
 
-    Then one a curve, with a column for each k.
+    Then one a curve, with a column for each k. Last the paper's figures on corpora of its own.
     """
     lines = [f"# {report.title}", ""]
     if report.note:
@@ -114,17 +124,33 @@ def markdown(report: TableReport) -> str:
             "",
         ]
         labels = [METRICS[metric].label for metric in report.metrics]
-        heads = ["method (the paper's features)", *(f"paper {text}" for text in labels)]
+        told = [f"paper {text}" for text in labels] if _has_published(report, name) else []
+        heads = ["method (the paper's features)", *told]
         heads += ["features here", *(["k"] if _k_differs(report) else []), *labels]
         heads += [f"{METRICS[report.chart].label}, range", "seconds"]
         rule = ["---" if head in (heads[0], "features here") else "---:" for head in heads]
         lines += [_line(heads), _line(rule)]
-        lines += [_line(_cells(report, row, row.cells[name])) for row in report.rows]
+        lines += [_line(_cells(report, row, name)) for row in report.rows]
         lines.append("")
         for curve in report.curves:
             lines += [*_curve(report, name, curve), ""]
         lines += _failures(report, name)
+    for name, title in report.elsewhere.items():
+        lines += [*_published(report, name, title), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _published(report: TableReport, corpus: str, title: str) -> list[str]:
+    """A table of the paper's figures on a corpus that was not measured."""
+    told = [(row, row.elsewhere[corpus]) for row in report.rows if corpus in row.elsewhere]
+    metrics = [name for name in METRICS if any(name in figures for _, figures in told)]
+    heads = ["method (the paper's features)", *(METRICS[name].label for name in metrics)]
+    lines = [f"## The paper's own figures on {title}", "", _line(heads)]
+    lines.append(_line(["---", *["---:"] * len(metrics)]))
+    for row, figures in told:
+        shown = [f"{figures[name]:g}" if name in figures else "" for name in metrics]
+        lines.append(_line([label(row), *shown]))
+    return lines
 
 
 def _k_differs(report: TableReport) -> bool:
@@ -140,11 +166,16 @@ def _count_told(report: TableReport) -> str:
     }.get(str(report.k), f"k = {report.k}")
 
 
-def _cells(report: TableReport, row: Line, cell: Cell) -> list[str]:
+def _has_published(report: TableReport, corpus: str) -> bool:
+    return any(row.cells[corpus].published for row in report.rows)
+
+
+def _cells(report: TableReport, row: Line, corpus: str) -> list[str]:
+    cell = row.cells[corpus]
     # As the paper prints it, some with a digit and some without.
     published = [
         f"{cell.published[metric]:g}" if metric in cell.published else ""
-        for metric in report.metrics
+        for metric in (report.metrics if _has_published(report, corpus) else ())
     ]
     told = [row.features, *([_row_k(row)] if _k_differs(report) else [])]
     if not cell.measured:
@@ -206,6 +237,7 @@ def line_of(row: RowConfig, k: TagCount, cells: Mapping[str, Cell]) -> Line:
         text=row.text,
         features=features_of(row),
         cells=dict(cells),
+        elsewhere={name: one for name, one in row.published.items() if name not in cells},
     )
 
 

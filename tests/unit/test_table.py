@@ -112,6 +112,25 @@ def test_yans_table_has_the_papers_rows_and_curves() -> None:
     assert {"feedme-food", "corel5k", "sample"} <= config.corpora.keys()
 
 
+def test_nius_table_has_the_papers_variants_and_peers() -> None:
+    config = load_table(table_path("niu2017"))
+    published = {row.name: row for row in config.rows if row.published}
+    assert len(published) == 14
+    for name, row in published.items():
+        assert row.fit is not None, name
+        for corpus, told in row.published.items():
+            assert corpus in config.corpora
+            # Eq. 7, but for rounding: a slip of a digit would show.
+            f1, picture_f1 = told["f1"], told["picture_f1"]
+            assert told["h_f1"] == pytest.approx(
+                2 * f1 * picture_f1 / (f1 + picture_f1), abs=0.02
+            ), (name, corpus)
+    assert config.count_of(published["Upper bound: the true quantity"]) == "true"
+    by_quantity = [row.name for row in config.rows if row.fit and row.fit.count.method == "lqp"]
+    assert by_quantity[:2] == ["MS-CNN+LQP", "MS-CNN+Tags+LQP"]
+    assert all(config.count_of(row) == "auto" for row in config.rows if row.name in by_quantity)
+
+
 @pytest.mark.parametrize(
     "name", ["murthy2015", "murthy2015.toml", "configs/murthy2015.toml", "jobs/configs/murthy2015"]
 )
@@ -610,6 +629,24 @@ def test_the_markdown_says_what_was_measured() -> None:
     ]
     assert TableReport.model_validate(json.loads(report.model_dump_json())) == report
     assert draw_chart(report).startswith(b"\x89PNG")
+
+
+def test_the_papers_figures_on_other_corpora_come_last() -> None:
+    report = report_of({"A": Cell(measured={"f1": Spread.of([40])}, seeds=(0,)), "B": Cell()})
+    first = report.rows[0].model_copy(update={"elsewhere": {"theirs": {"h_f1": 74.47, "f1": 60}}})
+    update = {"rows": (first, report.rows[1]), "elsewhere": {"theirs": "NUS-WIDE"}}
+    text = markdown(report.model_copy(update=update)).splitlines()
+    # Without a figure of the paper on this corpus there are no columns for it.
+    assert text[8] == (
+        "| method (the paper's features) | features here | F1 | N+ | F1, range | seconds |"
+    )
+    assert text[-5:] == [
+        "## The paper's own figures on NUS-WIDE",
+        "",
+        "| method (the paper's features) | F1 | H-F1 |",
+        "| --- | ---: | ---: |",
+        "| A (HC) | 60 | 74.47 |",
+    ]
 
 
 def curves_at(start: float) -> dict[str, Spread]:
