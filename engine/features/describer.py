@@ -27,8 +27,8 @@ from engine.features.gist import gist
 from engine.features.lbp import lbp_histogram
 from engine.features.picture import grey_of, square
 from engine.features.sift import (
+    DESCRIPTOR,
     KINDS,
-    cells,
     channels,
     dense_points,
     descriptors,
@@ -270,20 +270,18 @@ def local_descriptors(square_SS3: NDArray[np.uint8], bags: Sequence[str]) -> dic
     """What the named bags count: descriptors [P, D] and points [P, 2] of each."""
     if not bags:
         return {}
-    cells_SSCD = cells(channels(square_SS3))
+    grid_P2 = dense_points()
+    corners_P2 = harris_points(grey_of(square_SS3))
+    all_PCD = descriptors(channels(square_SS3), np.concatenate([grid_P2, corners_P2]))
     found: dict[str, Local] = {}
-    for points_P2, suffix in (
-        (dense_points(), "-dense"),
-        (harris_points(grey_of(square_SS3)), "-harris"),
-    ):
-        wanted = {name: name.removesuffix(suffix) for name in bags if name.endswith(suffix)}
-        if not wanted:
-            continue
-        all_PCD = descriptors(cells_SSCD, points_P2)
-        for name, kind in wanted.items():
-            first, last = KINDS[kind]
-            width = (last - first) * all_PCD.shape[2]
-            found[name] = all_PCD[:, first:last].reshape(len(points_P2), width), points_P2
+    for name in bags:
+        kind, _, where = name.rpartition("-")
+        on_grid = where == "dense"
+        mine_PCD = all_PCD[: len(grid_P2)] if on_grid else all_PCD[len(grid_P2) :]
+        first, last = KINDS[kind]
+        width = (last - first) * DESCRIPTOR
+        mine_PD = mine_PCD[:, first:last].reshape(len(mine_PCD), width)
+        found[name] = mine_PD, grid_P2 if on_grid else corners_P2
     return found
 
 

@@ -38,7 +38,7 @@ _TENT = np.array([1, 2, 3, 4, 3, 2, 1], dtype=np.float32) / 4
 """Weights by which a pixel counts in the cells around it: linear interpolation (Lowe 2004)."""
 
 _distance = np.square(OFFSETS[:, None]) + np.square(OFFSETS[None, :])
-_WINDOW_44 = np.exp(-_distance / (2 * 8.0**2)).astype(np.float32)
+_WINDOW_16 = np.exp(-_distance.ravel() / (2 * 8.0**2)).astype(np.float32)
 """Lowe's Gaussian of half the descriptor's width, taken at the cells' centres."""
 
 
@@ -58,27 +58,26 @@ def channels(square_SS3: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.merge([intensity, first, second, red, green, blue]), dtype=np.float32)
 
 
-def cells(planes_SSC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Around each pixel the strength of the gradients by direction, [SIDE, SIDE, C, 8].
+def cells(plane_SS: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Around each pixel of a channel the strength of the gradients by direction, [SIDE, SIDE, 8].
 
     The gradient is half the difference of a pixel's neighbours; direction d is d · 45°, from the x
     axis towards the y axis, which points down; between two a gradient counts in both, as in space.
     """
-    height, width, count = planes_SSC.shape
-    right = cv2.filter2D(planes_SSC, cv2.CV_32F, _HALF_DIFFERENCE, borderType=cv2.BORDER_REPLICATE)
-    down = cv2.filter2D(planes_SSC, cv2.CV_32F, _HALF_DIFFERENCE.T, borderType=cv2.BORDER_REPLICATE)
+    border = cv2.BORDER_REPLICATE
+    right = cv2.filter2D(plane_SS, cv2.CV_32F, _HALF_DIFFERENCE, borderType=border)
+    down = cv2.filter2D(plane_SS, cv2.CV_32F, _HALF_DIFFERENCE.T, borderType=border)
     strength, angle = cv2.cartToPolar(right, down)
     turn = angle.ravel() * np.float32(DIRECTIONS / (2 * np.pi))
     lower = turn.astype(np.int32)
-    share = turn - lower
-    start = np.arange(turn.size, dtype=np.int32) * DIRECTIONS
-    over = strength.ravel() * share
+    over = strength.ravel() * (turn - lower)
+    start = np.arange(0, turn.size * DIRECTIONS, DIRECTIONS, dtype=np.int32)
     by_direction = np.zeros(turn.size * DIRECTIONS, dtype=np.float32)
     by_direction[start + (lower & 7)] = strength.ravel() - over
     by_direction[start + (lower + 1 & 7)] = over
-    planes = by_direction.reshape(height, width, count * DIRECTIONS)
+    planes = by_direction.reshape(*plane_SS.shape, DIRECTIONS)
     summed = cv2.sepFilter2D(planes, cv2.CV_32F, _TENT, _TENT, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(summed, dtype=np.float32).reshape(height, width, count, DIRECTIONS)
+    return np.asarray(summed, dtype=np.float32)
 
 
 _HALF_DIFFERENCE = np.array([[-0.5, 0, 0.5]], dtype=np.float32)
@@ -114,23 +113,28 @@ def harris_points(grey_SS: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def descriptors(
-    cells_SSCD: NDArray[np.float32], points_P2: NDArray[np.int64]
+    planes_SSC: NDArray[np.float32], points_P2: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """The upright descriptors at some points, float32 [P, C, 128].
+    """The upright descriptors of the channels at some points, float32 [P, C, 128].
 
     Each channel's is brought to unit length, cut at 0.2 and brought to unit length again (Lowe
     2004, section 6.1). Place (row · 4 + column) · 8 + direction.
     """
     x_P4 = points_P2[:, :1] + OFFSETS
     y_P4 = points_P2[:, 1:] + OFFSETS
-    found = cells_SSCD[y_P4[:, :, None], x_P4[:, None, :]]
-    found *= _WINDOW_44[:, :, None, None]
-    points, count = len(points_P2), cells_SSCD.shape[2]
-    plain = np.ascontiguousarray(found.transpose(0, 3, 1, 2, 4)).reshape(points, count, DESCRIPTOR)
-    _to_unit_length(plain, _FAINT)
-    np.minimum(plain, np.float32(0.2), out=plain)
-    _to_unit_length(plain, 0.2)
-    return plain
+    width = planes_SSC.shape[1]
+    places_PK = (y_P4[:, :, None] * width + x_P4[:, None, :]).reshape(len(points_P2), -1)
+    found = np.empty((len(points_P2), planes_SSC.shape[2], 16, DIRECTIONS), dtype=np.float32)
+    # Channel by channel: what is made of one stays in the core's cache.
+    for channel in range(planes_SSC.shape[2]):
+        around = cells(np.ascontiguousarray(planes_SSC[..., channel]))
+        found[:, channel] = around.reshape(-1, DIRECTIONS)[places_PK]
+    found *= _WINDOW_16[:, None]
+    plain_PCD = found.reshape(*found.shape[:2], DESCRIPTOR)
+    _to_unit_length(plain_PCD, _FAINT)
+    np.minimum(plain_PCD, np.float32(0.2), out=plain_PCD)
+    _to_unit_length(plain_PCD, 0.2)
+    return plain_PCD
 
 
 def _to_unit_length(x_PCD: NDArray[np.float32], least: float) -> None:

@@ -26,7 +26,6 @@ from engine.features.sift import (
     HARRIS_POINTS,
     MARGIN,
     OFFSETS,
-    cells,
     channels,
     dense_points,
     descriptors,
@@ -74,7 +73,7 @@ def looped_descriptor(plane: NDArray[np.float64], x: int, y: int) -> NDArray[np.
 def test_descriptors_are_those_of_a_loop(photo: NDArray[np.uint8]) -> None:
     planes = channels(photo)
     points = np.array([[40, 60], [127, 128], [201, 99]])
-    found = descriptors(cells(planes), points)
+    found = descriptors(planes, points)
     assert found.shape == (3, 6, 128)
     for row, (x, y) in enumerate(points):
         for channel in (0, 1, 4):
@@ -87,7 +86,7 @@ def test_descriptors_are_those_of_a_loop(photo: NDArray[np.uint8]) -> None:
 def test_descriptors_are_much_like_opencv_s(photo: NDArray[np.uint8]) -> None:
     """Upright, of the same size: what differs is OpenCV's smoothing and its finer window."""
     inner = dense_points().reshape(31, 31, 2)[4:-4:4, 4:-4:4].reshape(-1, 2)
-    found = descriptors(cells(channels(photo)), inner)[:, 0].reshape(-1, 4, 4, 8)
+    found = descriptors(channels(photo), inner)[:, 0].reshape(-1, 4, 4, 8)
     keypoints = [cv2.KeyPoint(float(x), float(y), 16 / 6, 0.0) for x, y in inner]
     intensity = np.rint(photo.mean(axis=2)).astype(np.uint8)
     kept, theirs = cv2.SIFT_create().compute(intensity, keypoints)
@@ -106,7 +105,7 @@ def test_descriptors_are_much_like_opencv_s(photo: NDArray[np.uint8]) -> None:
 def test_a_ramp_has_one_direction(turns: int, direction: int) -> None:
     ramp = np.repeat(np.arange(SIDE, dtype=np.uint8)[None], SIDE, 0)
     picture = np.repeat(np.rot90(ramp, turns)[:, :, None], 3, 2)
-    found = descriptors(cells(channels(picture)), np.array([[128, 128]]))[0, 0].reshape(16, 8)
+    found = descriptors(channels(picture), np.array([[128, 128]]))[0, 0].reshape(16, 8)
     assert np.count_nonzero(found > 1e-6) == 16
     assert (found[:, direction] > 0).all()
     assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
@@ -126,7 +125,7 @@ def test_c_sift_is_of_colours_that_keep_when_the_light_changes(photo: NDArray[np
     np.testing.assert_allclose(planes[90, 120, :3], expected, rtol=1e-5)
     np.testing.assert_array_equal(planes[..., 3:], bright)
     points = dense_points()
-    likeness = (descriptors(cells(planes), points) * descriptors(cells(dim), points)).sum(axis=2)
+    likeness = (descriptors(planes, points) * descriptors(dim, points)).sum(axis=2)
     assert np.median(likeness[:, 1:3], axis=0).min() > 0.9
     # The invariant colours themselves: half the light changes a third of the intensity and more.
     change = np.abs(dim - planes)[..., :3].mean(axis=(0, 1)) / np.abs(planes[..., :3]).mean((0, 1))
@@ -136,17 +135,17 @@ def test_c_sift_is_of_colours_that_keep_when_the_light_changes(photo: NDArray[np
 
 def test_rgb_sift_is_one_a_channel(photo: NDArray[np.uint8]) -> None:
     points = dense_points()[::40]
-    found = descriptors(cells(channels(photo)), points)[:, 3:]
-    swapped = descriptors(cells(channels(photo[:, :, ::-1])), points)[:, 3:]
+    found = descriptors(channels(photo), points)[:, 3:]
+    swapped = descriptors(channels(photo[:, :, ::-1]), points)[:, 3:]
     np.testing.assert_allclose(swapped, found[:, ::-1], atol=1e-6)
 
 
 def test_a_grey_picture_has_no_colour_to_describe(photo: NDArray[np.uint8]) -> None:
     grey = np.repeat(grey_of(photo)[:, :, None], 3, 2)
-    found = descriptors(cells(channels(grey)), dense_points())
+    found = descriptors(channels(grey), dense_points())
     np.testing.assert_array_equal(found[:, 1:3], 0)
     np.testing.assert_allclose(found[:, 3], found[:, 0], atol=1e-5)
-    flat = descriptors(cells(channels(np.full((SIDE, SIDE, 3), 50, np.uint8))), dense_points())
+    flat = descriptors(channels(np.full((SIDE, SIDE, 3), 50, np.uint8)), dense_points())
     np.testing.assert_array_equal(flat, 0)
 
 
