@@ -10,10 +10,12 @@ from scipy import sparse
 from engine.annotators.cca_knn import CcaKnn, CcaKnnRecipe
 from engine.annotators.linear import Linear
 from engine.bundle import load_bundle, new_bundle, seal_bundle
+from engine.calibration import Calibration
 from engine.cca_space import ImageProjection, correlation_normalised
 from engine.cut import Cut
 from engine.embed import backbone
-from engine.fusion import Calibration, Fusion
+from engine.ensemble import Ensemble
+from engine.fusion import Fusion
 from engine.index import ArrayVectors, IndexWish, build_index
 from engine.placement import Placement
 from engine.vocab import Vocabulary
@@ -65,8 +67,7 @@ def bundle_with(real: Path, folder: Path, tags: int, pictures: int, width: int =
         if (real / "graph").is_dir():
             shutil.copytree(real / "graph", draft / "graph")
         vocabulary.save(draft / "vocabulary.json")
-        fusion.save(draft / "fusion.json")
-        Cut().save(draft / "cut.json")
+        Ensemble(fusion, Cut()).save(draft)
         for name, annotator in fitted.items():
             (draft / "annotators" / name).mkdir(parents=True)
             annotator.save(draft / "annotators" / name)

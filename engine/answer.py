@@ -1,7 +1,7 @@
 """The last stage's work: blend, rank and cut, and say which neighbours and annotators spoke."""
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine import schema
-from engine.cut import Cut, TopK, tag_lists
-from engine.fusion import Fusion
+from engine.cut import TopK, tag_lists
+from engine.ensemble import Ensemble, Opinion
+from engine.tagging import Tagging
 
 EVIDENCE = 8
 """Neighbours given with a picture, at most."""
@@ -49,30 +50,37 @@ class FuseWorker:
     """Blends, ranks and cuts, and keeps the neighbours that carry a tag which was given.
 
     With `ask` None each row says in its column `ask` what is wanted, and the annotators' shares
-    are told too. The ranking is the same code either way, a row at a time or many.
+    are told too. The ranking is the same code either way, a row at a time or many. With `dense`
+    the blend's score of every tag is written as well.
     """
 
     names: tuple[str, ...]
     witnesses: tuple[str, ...]
-    tags: tuple[str, ...]
-    fusion: Fusion
-    cut: Cut
+    tagging: Tagging
+    ensemble: Ensemble
     ask: Ask | None
+    dense: bool = False
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        parts = self.fusion.parts(
-            {name: schema.float_tensor(batch, schema.score_column(name)) for name in self.names}
-        )
-        scores_BV = self.fusion.total(parts)
-        places_BK, counts_B = self._rank(
-            scores_BV, self.fusion.informed(parts), self._rows_by_ask(batch)
-        )
+        scores = {
+            name: schema.float_tensor(batch, schema.score_column(name)) for name in self.names
+        }
+        quantity_B = None
+        if self.ensemble.counter is not None:
+            quantity_B = batch.column(schema.QUANTITY).to_numpy().astype(np.float32, copy=False)
+        parts = self.ensemble.fusion.parts(scores)
+        blended = self.ensemble.opinion(scores, quantity_B, parts)
+        opinion = blended.changed(self.tagging.raised)
+        places_BK, counts_B = self._rank(opinion, self._rows_by_ask(batch))
         columns = {
-            schema.TAGS: tag_lists(self.tags, scores_BV, places_BK, counts_B),
+            schema.TAGS: tag_lists(self.tagging.tags, opinion.scores_BV, places_BK, counts_B),
             schema.NEIGHBOURS: self._neighbours(batch, places_BK, counts_B),
         }
         if self.ask is None:
-            columns[schema.SHARES] = self._shares(parts, places_BK, counts_B)
+            origins_BK = self.tagging.origins(blended.scores_BV, places_BK)
+            columns[schema.SHARES] = self._shares(parts, origins_BK, counts_B)
+        if self.dense:
+            columns[schema.FUSED] = schema.tensor_column(opinion.scores_BV)
         return pa.table(columns)
 
     def _rows_by_ask(self, batch: pa.Table) -> dict[Ask, list[int]]:
@@ -84,19 +92,15 @@ class FuseWorker:
         return rows
 
     def _rank(
-        self,
-        scores_BV: NDArray[np.float32],
-        informed_B: NDArray[np.bool_],
-        rows_by_ask: dict[Ask, list[int]],
+        self, opinion: Opinion, rows_by_ask: dict[Ask, list[int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `Cut.rank`, by what is wanted of each row; places beyond its count mean nothing."""
+        """As `Ensemble.rank`, by what is wanted of each row; what is beyond its count is void."""
         ranked = {
-            ask: self._rank_alike(scores_BV[rows], informed_B[rows], ask)
-            for ask, rows in rows_by_ask.items()
+            ask: self._rank_alike(opinion.take(rows), ask) for ask, rows in rows_by_ask.items()
         }
         width = max((places_RK.shape[1] for places_RK, _ in ranked.values()), default=0)
-        places_BK = np.zeros((len(scores_BV), width), dtype=np.int64)
-        counts_B = np.zeros(len(scores_BV), dtype=np.int64)
+        places_BK = np.zeros((len(opinion.scores_BV), width), dtype=np.int64)
+        counts_B = np.zeros(len(opinion.scores_BV), dtype=np.int64)
         for ask, rows in rows_by_ask.items():
             places_RK, counts_R = ranked[ask]
             places_BK[rows, : places_RK.shape[1]] = places_RK
@@ -104,29 +108,27 @@ class FuseWorker:
         return places_BK, counts_B
 
     def _rank_alike(
-        self, scores_RV: NDArray[np.float32], informed_R: NDArray[np.bool_], ask: Ask
+        self, opinion: Opinion, ask: Ask
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        among_W = np.arange(len(self.tags)) if ask.among is None else np.array(ask.among, np.int64)
-        if not len(among_W):
-            return np.zeros((len(scores_RV), 0), np.int64), np.zeros(len(scores_RV), np.int64)
-        cut = self.cut
-        if ask.threshold is not None:
-            cut = replace(cut, threshold=ask.threshold, informed=None)
-        places_RK, counts_R = cut.rank(scores_RV[:, among_W], ask.top_k, informed_R)
-        places_RK = among_W[places_RK]
-        if ask.threshold is not None:
-            passes_RK = np.take_along_axis(scores_RV, places_RK, axis=1) >= ask.threshold
-            counts_R = np.minimum(counts_R, passes_RK.sum(1))
-        return places_RK, counts_R
+        among = self.tagging.among(ask.among)
+        among_W = None if among is None else np.array(among, np.int64)
+        rows = len(opinion.scores_BV)
+        if among_W is not None and not len(among_W):
+            return np.zeros((rows, 0), np.int64), np.zeros(rows, np.int64)
+        if ask.threshold is None:
+            return self.ensemble.rank(opinion, ask.top_k, among_W)
+        return self.ensemble.with_threshold(ask.threshold).rank(opinion, ask.top_k, among_W)
 
     def _neighbours(
         self, batch: pa.Table, places_BK: NDArray[np.int64], counts_B: NDArray[np.int64]
     ) -> pa.Array:
         neighbours: list[list[dict[str, object]]] = [[] for _ in range(batch.num_rows)]
+        sources = dict(self.tagging.sources)
         for name in self.witnesses:
             column = batch.column(schema.evidence_column(name)).to_pylist()
             for row, evidence in enumerate(column):
                 given = set(places_BK[row, : counts_B[row]].tolist())
+                given.update(*(sources.get(place, ()) for place in tuple(given)))
                 neighbours[row].extend(
                     {"image_id": item["image_id"], "distance": item["distance"]}
                     for item in evidence

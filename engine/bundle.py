@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,18 +15,27 @@ from pydantic import BaseModel, ConfigDict
 from engine.annotators import REGISTRY
 from engine.cut import Cut
 from engine.embed import Compute, backbone
+from engine.ensemble import Ensemble
 from engine.errors import BundleError
 from engine.fusion import Fusion
 from engine.geometry import Geometry, Pixels
 from engine.image import DecodeLimits
 from engine.index import IndexEntry
+from engine.quantity import Quantity
 from engine.recipe import Annotator
 from engine.swap import put_in_place
+from engine.tagging import Tagging
 from engine.thumbnails import Thumbnails
 from engine.vocab import Vocabulary, check_digest
+from engine.vocabulary_rules import VocabularyRules
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
+RULES = "rules.json"
+"""File of the vocabulary rules that the bundle was fitted with, if there were any."""
+
+QUANTITY = "quantity"
+"""Folder of what says how many tags a picture gets, where that is no annotator."""
 
 
 class _Part(BaseModel):
@@ -98,10 +107,15 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose files were checked. Annotators are loaded when asked for."""
+    """A bundle on disk whose files were checked. Annotators are loaded when asked for.
+
+    Attributes:
+        rules: of what it gives, as if it had been fitted with them.
+    """
 
     folder: Path
     manifest: Manifest
+    rules: VocabularyRules = field(default_factory=VocabularyRules)
 
     @property
     def id(self) -> str:
@@ -113,12 +127,37 @@ class Bundle:
         return Vocabulary.load(self.folder / "vocabulary.json")
 
     @cached_property
-    def fusion(self) -> Fusion:
-        return Fusion.load(self.folder / "fusion.json")
+    def tagging(self) -> Tagging:
+        """What its tags are given as.
+
+        Raises:
+            ConfigError: `rules` names what the bundle does not know, or leaves no tag.
+        """
+        return Tagging.of(self.vocabulary, self.own_rules, self.rules)
 
     @cached_property
+    def own_rules(self) -> VocabularyRules:
+        """Those that it was fitted with."""
+        if RULES not in self.manifest.files:
+            return VocabularyRules()
+        return VocabularyRules.model_validate_json((self.folder / RULES).read_bytes())
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        return Ensemble.load(self.folder)
+
+    @cached_property
+    def quantity(self) -> Quantity:
+        """What says how many tags a picture gets, where the ensemble's `counter` is `OWN`."""
+        return Quantity.load(self.folder / QUANTITY)
+
+    @property
+    def fusion(self) -> Fusion:
+        return self.ensemble.fusion
+
+    @property
     def cut(self) -> Cut:
-        return Cut.load(self.folder / "cut.json")
+        return self.ensemble.cut
 
     @cached_property
     def thumbnails(self) -> Thumbnails:

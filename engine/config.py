@@ -20,30 +20,36 @@ from engine.annotators import REGISTRY
 from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.annotators.class_posterior import ClassPosteriorRecipe
 from engine.annotators.linear import LinearRecipe
+from engine.calibration import Scope
 from engine.embed import BACKBONES, FLIP, Compute, backbone
+from engine.ensemble import CountConfig, EnsembleSettings, check_roles
 from engine.errors import BackboneError, ConfigError
 from engine.geometry import Pixels
 from engine.image import DecodeLimits
 from engine.index import parse_memory
 from engine.overrides import override_setting
 from engine.recipe import Recipe
+from engine.vocabulary_rules import VocabularyRules
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class VocabularyConfig(_Section):
-    """Which tags are learned: those seen at least `min_count` times, at most `max_tags`.
+class VocabularyConfig(VocabularyRules):
+    """Which tags are learned, and what they are called.
 
     Attributes:
         more_tags: tags that no picture of the corpus need carry; annotators that know tags by
             their word vectors (`cnn-r`) can name them, the others give them next to nothing.
     """
 
-    min_count: PositiveInt = 1
-    max_tags: PositiveInt | None = None
     more_tags: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> VocabularyRules:
+        """What a bundle keeps of it."""
+        return VocabularyRules(**self.model_dump(exclude={"more_tags"}))
 
 
 class TrainingConfig(_Section):
@@ -130,6 +136,10 @@ class FitConfig(_Section):
         validation: share of the tagged pictures on which fusion, calibration and cut are learned
             and the reported figures measured.
         lift: how far rare tags are lifted, see `engine.fusion.Fusion`; 0 is not at all.
+        calibration: 'tags': each annotator's scores are calibrated tag by tag, 'all': for all tags
+            together; see `engine.calibration.Calibration`.
+        count: how many tags 'auto' gives.
+        order: the annotator in whose order the tags come that are given; None: the likeliest first.
         refit: after that, learn the annotators again on all the pictures.
         max_failed: the job fails if a larger share of the pictures cannot be used.
     """
@@ -137,6 +147,9 @@ class FitConfig(_Section):
     seed: int = 0
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     lift: Annotated[float, Field(ge=0, le=1)] = 0.15
+    calibration: Scope = "all"
+    count: CountConfig = CountConfig()
+    order: str | None = None
     refit: bool = True
     max_failed: Annotated[float, Field(ge=0, le=1)] = 0.5
     vocabulary: VocabularyConfig = VocabularyConfig()
@@ -156,6 +169,19 @@ class FitConfig(_Section):
                 "without social tags; add one that looks at the picture, such as 'linear'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _counts_and_orders(self) -> "FitConfig":
+        try:
+            check_roles(self.ensemble_settings, self.annotators)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def ensemble_settings(self) -> EnsembleSettings:
+        """What of all this the ensemble is learned by."""
+        return EnsembleSettings(self.seed, self.lift, self.calibration, self.count, self.order)
 
     @model_validator(mode="after")
     def _same_backbone(self) -> "FitConfig":
@@ -209,6 +235,32 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:
         return FitConfig.model_validate(content)
     except ValidationError as error:
         raise refusal(path, error) from error
+
+
+def load_rules(path: Path) -> VocabularyRules:
+    """Read a TOML file of vocabulary rules.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not as it must be.
+    """
+    try:
+        return VocabularyRules.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise refusal(path, error) from error
+
+
+def with_rules(config: FitConfig, path: Path) -> FitConfig:
+    """The configuration with the rules of a file in place of its own of the same names.
+
+    Raises:
+        ConfigError: see `load_rules`, or together they contradict each other.
+    """
+    named = load_rules(path).model_dump(exclude_unset=True)
+    try:
+        vocabulary = VocabularyConfig(**config.vocabulary.model_dump() | named)
+    except ValidationError as error:
+        raise refusal(path, error) from error
+    return config.model_copy(update={"vocabulary": vocabulary})
 
 
 def read_toml(path: Path) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""How many tags a picture gets: a fixed number, or as many as pass a learned threshold."""
+"""How many tags a picture gets: a fixed number, as many as pass a threshold, or as is said."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,18 +31,23 @@ def parse_top_k(text: str) -> TopK:
 
 @dataclass(frozen=True)
 class Cut:
-    """The threshold that 'auto' uses, chosen on the validation part.
+    """The thresholds that 'auto' uses, chosen on the validation part.
 
     Attributes:
         threshold: tags of at least this fused score are given, and always the best one.
         most: never more tags than this under 'auto'.
         informed: the threshold for pictures of which an annotator speaks that may abstain; None:
             the same one.
+        by_tag: a threshold for each of the V tags in place of these; None: the same for all.
+        is_floor: nothing below the threshold is given, not even the best tag, and not under a
+            fixed number either.
     """
 
     threshold: float = 0.5
     most: int = 20
     informed: float | None = None
+    by_tag: tuple[float, ...] | None = None
+    is_floor: bool = False
 
     @classmethod
     def learn(cls, scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix) -> "Cut":
@@ -66,20 +71,42 @@ class Cut:
         scores_BV: NDArray[np.float32],
         top_k: TopK,
         informed_B: NDArray[np.bool_] | None = None,
+        counts_B: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tags of each picture, best first: vocabulary places [B, K] and how many count [B].
 
         Equal scores keep the vocabulary's order, so that the more frequent tag comes first.
+
+        Args:
+            counts_B: how many 'auto' gives of each picture, in place of what passes a threshold,
+                though at most `most`; 0: nobody knows, and the threshold decides.
         """
         width = min(self.most if top_k == "auto" else top_k, scores_BV.shape[1])
+        if top_k == "auto" and counts_B is None and self.by_tag is not None:
+            # A tag below its own threshold may score above one that passes: those that pass first.
+            passing_BV = scores_BV >= np.array(self.by_tag, dtype=np.float32)
+            passing_BV[np.arange(len(scores_BV)), scores_BV.argmax(1)] = True
+            places_BK = _best(np.where(passing_BV, scores_BV, np.float32(-1)), width)
+            return places_BK, np.minimum(passing_BV.sum(1), width).astype(np.int64)
         places_BK = _best(scores_BV, width)
-        if top_k != "auto":
+        if top_k != "auto" and not self.is_floor:
             return places_BK, np.full(len(scores_BV), width, dtype=np.int64)
         ranked_BK = np.take_along_axis(scores_BV, places_BK, axis=1)
         least_B = np.full(len(scores_BV), self.threshold, dtype=np.float32)
         if informed_B is not None and self.informed is not None:
             least_B[informed_B] = self.informed
-        return places_BK, np.maximum((ranked_BK >= least_B[:, None]).sum(1), 1).astype(np.int64)
+        passing_B = (ranked_BK >= least_B[:, None]).sum(1)
+        if not self.is_floor:
+            passing_B = np.maximum(passing_B, 1)
+        if counts_B is not None:
+            passing_B = np.where(counts_B > 0, np.minimum(counts_B, width), passing_B)
+        return places_BK, passing_B.astype(np.int64)
+
+    def among(self, places_W: NDArray[np.int64]) -> "Cut":
+        """The cut of scores [B, W] that are those of some tags alone."""
+        if self.by_tag is None:
+            return self
+        return replace(self, by_tag=tuple(self.by_tag[place] for place in places_W))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -89,9 +116,35 @@ class Cut:
     def load(cls, path: Path) -> "Cut":
         """Read what `save` wrote."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except TypeError as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            by_tag = content.pop("by_tag", None)
+            return cls(**content, by_tag=None if by_tag is None else tuple(by_tag))
+        except (AttributeError, TypeError) as error:
             raise BundleError(f"{path}: not a cut of this format ({error})") from error
+
+
+def tag_thresholds(
+    scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix, threshold: float, support: int
+) -> tuple[float, ...]:
+    """For each tag the threshold with the best F1 over held-out scores.
+
+    It lies midway between two scores. Tags that fewer than `support` pictures carry, from which
+    nothing can be told, keep `threshold`.
+    """
+    truth_NV = labels_NV.toarray() > 0
+    carried_V = truth_NV.sum(0)
+    order_NV = np.argsort(-scores_NV, axis=0, kind="stable")
+    ranked_NV = np.take_along_axis(scores_NV, order_NV, axis=0).astype(np.float64)
+    right_NV = np.cumsum(np.take_along_axis(truth_NV, order_NV, axis=0), axis=0)
+    given_N1 = np.arange(1, len(scores_NV) + 1)[:, None]
+    f1_NV = 2 * right_NV / (given_N1 + carried_V)
+    # Between equal scores there is no threshold.
+    f1_NV[:-1][ranked_NV[:-1] == ranked_NV[1:]] = -1
+    last_V = f1_NV.argmax(0)
+    columns_V = np.arange(scores_NV.shape[1])
+    below_V = ranked_NV[np.minimum(last_V + 1, len(scores_NV) - 1), columns_V]
+    best_V = (ranked_NV[last_V, columns_V] + below_V) / 2
+    return tuple(np.where(carried_V >= support, best_V, threshold).tolist())
 
 
 def _given(scores_NV: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:

@@ -3,47 +3,43 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine import schema
 from engine.accuracy import Score, choose_way
-from engine.bundle import BackboneEntry, Manifest, seal_bundle
+from engine.bundle import QUANTITY, RULES, BackboneEntry, Manifest, seal_bundle
 from engine.config import FitConfig
-from engine.corpus import Corpus, split_rows
+from engine.corpus import Corpus
 from engine.cut import Cut
 from engine.embed import backbone
+from engine.ensemble import OWN, Ensemble, Opinion
 from engine.feature_stages import FOLDER
 from engine.fusion import Fusion, speaking
 from engine.group import Group
 from engine.index import IndexEntry
+from engine.members import (
+    Members,
+    RunFit,
+    Say,
+    embedded_batch,
+    fit_here,
+    fit_members,
+    joint_opinion,
+)
+from engine.members import score_corpus as score_corpus
 from engine.numerics.metrics import calibration_error, picture_metrics, word_metrics
 from engine.plan import embedding_geometry
-from engine.recipe import Annotator, Recipe
+from engine.recipe import Annotator
 from engine.thumbnails import save_thumbnails
 from engine.vocab import Vocabulary
 
-VALIDATION_AT_MOST = 5_000
-"""Pictures that fusion and calibration learn from: a handful of parameters needs no more."""
-
 TAGS_A_PICTURE = 5
 """k of the protocol of Murthy et al. 2015."""
-
-Say = Callable[[str], None]
-"""Told of each step as it begins."""
-
-RunFit = Callable[[Recipe, Corpus, Vocabulary, Group], Annotator]
-"""Has a recipe fitted, here or by the workers of a cluster."""
-
-
-def fit_here(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
-    """Fit in this process."""
-    return recipe.fit(corpus, vocabulary, group)
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,8 @@ class Material:
 
 def fit_steps(config: FitConfig) -> int:
     """How many steps `fit_bundle` will tell of."""
-    return len(config.annotators) * (2 if config.refit else 1) + 3
+    learned = len(config.annotators) + (config.ensemble_settings.counter == OWN)
+    return learned * (2 if config.refit else 1) + 3
 
 
 def fit_bundle(
@@ -85,56 +82,24 @@ def fit_bundle(
         CorpusError: too few pictures or tags.
     """
     corpus, vocabulary = material.corpus, material.vocabulary
-    share = min(config.validation, VALIDATION_AT_MOST / max(len(corpus), 1))
-    training_rows, validation_rows = split_rows(corpus.ids, share, config.seed)
-    training = corpus.subset(training_rows)
-    validation = corpus.subset(validation_rows)
-    fitted: dict[str, Annotator] = {}
-    scores: dict[str, NDArray[np.float32]] = {}
-    for name, recipe in config.annotators.items():
-        say(f"fitting {name} on {len(training):,} pictures")
-        fitted[name] = run_fit(recipe, training, vocabulary, group)
-        scores[name] = score_corpus(fitted[name], validation)
-    say(f"blending on {len(validation):,} validation pictures")
-    optional = {name for name, one in fitted.items() if one.may_abstain}
-    fusion = Fusion.learn(scores, validation.labels_NV, config.seed, config.lift, optional)
-    fused_NV = fusion(scores)
-    always = {name: s for name, s in scores.items() if name not in optional}
-    cut = Cut.learn(fusion(always), validation.labels_NV)
-    informed_N = fusion.informed(fusion.parts(scores))
-    rows_M = np.flatnonzero(informed_N)
-    if len(rows_M):
-        informed = Cut.learn(fused_NV[rows_M], validation.labels_NV[rows_M])
-        cut = replace(cut, informed=informed.threshold)
-    truth_NV = validation.labels_NV.toarray() > 0
-    spoken = {name: np.flatnonzero(speaking(s)) for name, s in scores.items()}
-    metrics = {
-        name: _figures(s[spoken[name]], truth_NV[spoken[name]], cut)
-        for name, s in scores.items()
-        if len(spoken[name])
-    }
-    metrics["fused"] = _figures(fused_NV, truth_NV, cut, informed_N) | {
-        f"weight/{name}": weight for name, weight in fusion.weights.items()
-    }
+    members = fit_members(config, corpus, vocabulary, group, say, run_fit)
+    fitted, ensemble = members.annotators, members.ensemble
     notes = [*material.notes, *(note for one in fitted.values() for note in one.notes)]
-    notes += [
-        f"'{name}' has what it needs for {len(spoken[name]):,} of the {len(validation):,} "
-        "validation pictures, and is weighed and measured on these"
-        for name in sorted(optional)
-    ]
-    if config.refit:
-        for name, recipe in config.annotators.items():
-            say(f"fitting {name} on all {len(corpus):,} pictures")
-            fitted[name] = run_fit(recipe, corpus, vocabulary, group)
+    notes += _notes_of_abstaining(members)
     indexes = {name: one.index_entry for name, one in fitted.items() if one.index_entry}
     notes += [index_note(name, entry) for name, entry in indexes.items()]
     say(f"trying fast ways of embedding on {len(material.sample):,} pictures")
-    way = choose_way(draft, config, material.sample, _scorer(fitted, fusion))
+    way = choose_way(draft, config, material.sample, _scorer(fitted, ensemble.fusion))
     notes += way.notes
     say("writing the bundle")
     vocabulary.save(draft / "vocabulary.json")
-    fusion.save(draft / "fusion.json")
-    cut.save(draft / "cut.json")
+    ensemble.save(draft)
+    rules = config.vocabulary.rules
+    if rules.rewrites or rules.groups:
+        (draft / RULES).write_text(rules.model_dump_json(), encoding="utf-8")
+    if members.quantity is not None:
+        (draft / QUANTITY).mkdir()
+        members.quantity.save(draft / QUANTITY)
     for name, annotator in fitted.items():
         folder = draft / "annotators" / name
         folder.mkdir(parents=True)
@@ -161,7 +126,7 @@ def fit_bundle(
             "corpus": _fingerprint(corpus),
             "config": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         },
-        metrics=metrics,
+        metrics=_metrics(members),
         accuracy=way.tried,
         index=indexes,
         notes=tuple(dict.fromkeys(notes)),
@@ -187,7 +152,7 @@ def _scorer(fitted: Mapping[str, Annotator], fusion: Fusion) -> Score:
     asked = {name: one for name, one in fitted.items() if known.issuperset(one.reads)}
 
     def score(embeddings_BD: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = _batch([str(row) for row in range(len(embeddings_BD))], embeddings_BD, None)
+        batch = embedded_batch([str(row) for row in range(len(embeddings_BD))], embeddings_BD, None)
         if not asked:
             return np.zeros((len(embeddings_BD), 1), dtype=np.float32)
         return fusion({name: one.score(batch).scores_BV for name, one in asked.items()})
@@ -195,54 +160,37 @@ def _scorer(fitted: Mapping[str, Annotator], fusion: Fusion) -> Score:
     return score
 
 
-def score_corpus(annotator: Annotator, corpus: Corpus) -> NDArray[np.float32]:
-    """An annotator's scores float32 [N, V] of a corpus's pictures."""
-    parts = []
-    start = 0
-    social = corpus.social_tags or (None,) * len(corpus)
-    for embeddings_BD, _ in corpus.blocks(256):
-        rows = slice(start, start + len(embeddings_BD))
-        batch = _batch(corpus.ids[rows], embeddings_BD, social[rows])
-        if corpus.pixels is not None and schema.PIXELS in annotator.reads:
-            squares = corpus.pixels.take(np.arange(rows.start, rows.stop))
-            batch = batch.append_column(schema.PIXELS, schema.tensor_column(squares))
-        for name in corpus.columns.keys() & set(annotator.reads):
-            values = corpus.columns[name].take(np.arange(rows.start, rows.stop))
-            batch = batch.append_column(name, schema.tensor_column(values))
-        parts.append(annotator.score(batch).scores_BV)
-        start = rows.stop
-    return np.concatenate(parts)
+def _notes_of_abstaining(members: Members) -> list[str]:
+    """Of how many pictures those had what they need that may abstain."""
+    pictures = len(members.validation)
+    return [
+        f"'{name}' has what it needs for {int(speaking(members.held_out.scores[name]).sum()):,} "
+        f"of the {pictures:,} validation pictures, and is weighed and measured on these"
+        for name in sorted(members.ensemble.fusion.optional)
+    ]
 
 
-def _batch(
-    ids: Sequence[str],
-    embeddings_BD: NDArray[np.float32],
-    social: Sequence[Sequence[str] | None] | None,
-) -> pa.Table:
-    """What the annotators read."""
-    kind = schema.OPTIONAL[schema.SOCIAL_TAGS]
-    words = pa.nulls(len(ids), kind) if social is None else pa.array(social, kind)
-    return pa.table(
-        {
-            schema.IMAGE_ID: pa.array(ids, pa.string()),
-            schema.EMBEDDING: schema.tensor_column(embeddings_BD),
-            schema.SOCIAL_TAGS: words,
-        }
-    )
+def _metrics(members: Members) -> dict[str, dict[str, float]]:
+    """Figures on the validation part, by annotator and for the ensemble ('fused')."""
+    ensemble, scores = members.ensemble, members.held_out.scores
+    truth_NV = members.validation.labels_NV.toarray() > 0
+    alone = Ensemble(ensemble.fusion, replace(ensemble.cut, informed=None))
+    metrics = {}
+    for name, scores_NV in scores.items():
+        rows_M = np.flatnonzero(speaking(scores_NV))
+        if len(rows_M):
+            nobody_M = np.zeros(len(rows_M), dtype=np.bool_)
+            opinion = Opinion(scores_NV[rows_M], nobody_M)
+            metrics[name] = _figures(alone, opinion, truth_NV[rows_M])
+    fused = _figures(ensemble, joint_opinion(ensemble, members.held_out), truth_NV)
+    weights = {f"weight/{name}": weight for name, weight in ensemble.fusion.weights.items()}
+    return metrics | {"fused": fused | weights}
 
 
-def _figures(
-    scores_NV: NDArray[np.float32],
-    truth_NV: NDArray[np.bool_],
-    cut: Cut,
-    informed_N: NDArray[np.bool_] | None = None,
-) -> dict[str, float]:
-    given_NV = ranked_tags(scores_NV, TAGS_A_PICTURE)
-    words = word_metrics(given_NV, truth_NV)
-    places_NK, counts_N = cut.rank(scores_NV, "auto", informed_N)
-    auto_NV = np.zeros_like(truth_NV)
-    for row, count in enumerate(counts_N):
-        auto_NV[row, places_NK[row, :count]] = True
+def _figures(ensemble: Ensemble, opinion: Opinion, truth_NV: NDArray[np.bool_]) -> dict[str, float]:
+    words = word_metrics(ranked_tags(opinion.scores_BV, TAGS_A_PICTURE), truth_NV)
+    places_NK, counts_N = ensemble.rank(opinion, "auto")
+    auto_NV = given_tags(places_NK, counts_N, truth_NV.shape[1])
     return {
         "precision@5": words.precision,
         "recall@5": words.recall,
@@ -250,8 +198,18 @@ def _figures(
         "n_plus@5": float(words.n_plus),
         "picture_f1@auto": picture_metrics(auto_NV, truth_NV).f1,
         "tags_a_picture@auto": float(counts_N.mean()),
-        "calibration_error": calibration_error(scores_NV, truth_NV),
+        "calibration_error": calibration_error(opinion.scores_BV, truth_NV),
     }
+
+
+def given_tags(
+    places_NK: NDArray[np.int64], counts_N: NDArray[np.int64], tags: int
+) -> NDArray[np.bool_]:
+    """Which tags are given, boolean [N, V], by what `Ensemble.rank` says."""
+    given_NV = np.zeros((len(places_NK), tags), dtype=np.bool_)
+    rows_M, ranks_M = np.nonzero(np.arange(places_NK.shape[1]) < counts_N[:, None])
+    given_NV[rows_M, places_NK[rows_M, ranks_M]] = True
+    return given_NV
 
 
 def ranked_tags(scores_NV: NDArray[np.float32], k: int) -> NDArray[np.bool_]:

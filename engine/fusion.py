@@ -2,60 +2,22 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.special import expit, logit
 
+from engine.calibration import Calibration, Scope
 from engine.errors import BundleError
-
-_LEAST, _MOST = np.float32(1e-12), np.float32(1 - 1e-6)
-"""Where scores are clipped; small ones keep their order far down, as nearest neighbours need."""
+from engine.numerics.online_weights import learn_weights
 
 _LIFT_FLOOR = 0.03
 """Least root mean square of a tag that a lift counts with, relative to that of all tags."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Platt's monotone map of a score: sigmoid(slope · logit(s) + intercept), slope > 0.
-
-    One map for all tags: it changes no ranking, so a calibrated score of 0.7 is right in about
-    seven of ten cases over the tags together, not for each tag by itself.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    @classmethod
-    def learn(cls, scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix) -> "Calibration":
-        """Fit to scores in [0, 1] and binary labels by maximum likelihood."""
-        # Here, not above: the import takes a second that a fitted bundle need not pay.
-        from sklearn.linear_model import LogisticRegression
-
-        truth = labels_NV.toarray().ravel() > 0
-        if truth.all() or not truth.any():
-            return cls()
-        model = LogisticRegression(C=1e6)
-        model.fit(_log_odds(scores_NV).reshape(-1, 1), truth)
-        slope, least = float(model.coef_[0, 0]), 1e-3
-        if slope < least:
-            # Scores that say nothing, or the wrong thing, keep their order and lose their weight.
-            return cls(least, float(logit(truth.mean())))
-        return cls(slope, float(model.intercept_[0]))
-
-    def __call__(self, scores_BV: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Calibrate float32 scores of any shape."""
-        log_odds = _log_odds(scores_BV) * np.float32(self.slope) + np.float32(self.intercept)
-        return expit(log_odds).astype(np.float32, copy=False)
-
-
-def _log_odds(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    clipped = np.clip(scores.astype(np.float32), _LEAST, _MOST)
-    return logit(clipped).astype(np.float32, copy=False)
+Course = tuple[tuple[int, Mapping[str, float]], ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +31,7 @@ class Fusion:
         optional: the annotators that may abstain.
         final_informed: in place of `final` for a picture of which one of `optional` speaks: what
             is known of more tells more.
+        course: how the weights moved while they were learned: (triples so far, weights).
     """
 
     weights: Mapping[str, float]
@@ -77,6 +40,7 @@ class Fusion:
     lift_V: NDArray[np.float32] | None = None
     optional: tuple[str, ...] = ()
     final_informed: Calibration | None = None
+    course: Course = ()
 
     def __call__(self, scores: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Blend scores [B, V], one array an annotator, into float32 [B, V] in [0, 1].
@@ -129,6 +93,7 @@ class Fusion:
         seed: int,
         lift: float = 0.0,
         optional: Collection[str] = (),
+        scope: Scope = "all",
     ) -> "Fusion":
         """Fit on held-out scores [N, V], one array an annotator.
 
@@ -137,23 +102,24 @@ class Fusion:
             optional: annotators that may abstain, though not all of them. What is learned of the
                 others is what would be learned without these, so a picture from which they
                 abstain is scored as if they were not there.
+            scope: of each annotator's calibration; that of the blend is one map for all tags, so
+                that it changes no ranking.
         """
         calibrations, calibrated = {}, {}
         for name, scores_NV in scores.items():
             rows_M = np.flatnonzero(speaking(scores_NV))
-            calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M])
+            calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M], scope)
             calibrated[name] = calibrations[name](scores_NV)
         always = {name: s for name, s in scores.items() if name not in optional}
-        weights = exponentiated_gradient(
-            {name: calibrated[name] for name in always}, labels_NV, seed
-        )
+        weights, course = _learned({name: calibrated[name] for name in always}, labels_NV, seed)
         if len(always) < len(scores):
-            weights = _joined(weights, calibrated, labels_NV, seed)
+            weights, course = _joined(weights, calibrated, labels_NV, seed)
         draft = cls(
             weights,
             calibrations,
             Calibration(),
             optional=tuple(name for name in scores if name in optional),
+            course=course,
         )
         if lift > 0:
             mean_square_V = np.square(draft(always)).mean(axis=0)
@@ -174,11 +140,12 @@ class Fusion:
         lift = None if self.lift_V is None else [float(value) for value in self.lift_V]
         content = {
             "weights": dict(self.weights),
-            "calibrations": {name: asdict(one) for name, one in self.calibrations.items()},
-            "final": asdict(self.final),
+            "calibrations": {name: one.to_json() for name, one in self.calibrations.items()},
+            "final": self.final.to_json(),
             "lift": lift,
             "optional": self.optional,
-            "final_informed": None if self.final_informed is None else asdict(self.final_informed),
+            "final_informed": self.final_informed and self.final_informed.to_json(),
+            "course": [{"triples": triples, "weights": dict(w)} for triples, w in self.course],
         }
         path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -188,13 +155,15 @@ class Fusion:
         content = json.loads(path.read_text(encoding="utf-8"))
         try:
             lift, informed = content["lift"], content["final_informed"]
+            maps = content["calibrations"].items()
             return cls(
                 content["weights"],
-                {name: Calibration(**value) for name, value in content["calibrations"].items()},
-                Calibration(**content["final"]),
+                {name: Calibration.from_json(value) for name, value in maps},
+                Calibration.from_json(content["final"]),
                 lift if lift is None else np.array(lift, dtype=np.float32),
                 tuple(content["optional"]),
-                None if informed is None else Calibration(**informed),
+                None if informed is None else Calibration.from_json(informed),
+                tuple((one["triples"], one["weights"]) for one in content["course"]),
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"{path}: not a fusion of this format ({error})") from error
@@ -206,6 +175,21 @@ def speaking(scores_BV: NDArray[np.float32]) -> NDArray[np.bool_]:
     return speaks_B
 
 
+def _learned(
+    calibrated: Mapping[str, NDArray[np.float32]],
+    labels_NV: sparse.csr_matrix,
+    seed: int,
+    start_A: NDArray[np.float64] | None = None,
+) -> tuple[dict[str, float], Course]:
+    stacked_ANV = np.stack(list(calibrated.values()))
+    found = learn_weights(stacked_ANV, labels_NV, seed, start_A=start_A)
+    course = tuple(
+        (point.triples, dict(zip(calibrated, point.weights_A.tolist(), strict=True)))
+        for point in found.course
+    )
+    return dict(zip(calibrated, found.weights_A.tolist(), strict=True)), course
+
+
 _OTHERS = ""
 """Stands for the blend of the annotators that never abstain: no annotator has an empty name."""
 
@@ -215,72 +199,19 @@ def _joined(
     calibrated: Mapping[str, NDArray[np.float32]],
     labels_NV: sparse.csr_matrix,
     seed: int,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Course]:
     """Weights of all, those in `weights` in the same proportion to each other as there."""
     blend_NV = np.asarray(sum(np.float32(w) * calibrated[n] for n, w in weights.items()))
     optional = {name: s for name, s in calibrated.items() if name not in weights}
     share = 1 / len(calibrated)
-    joined = exponentiated_gradient(
-        {_OTHERS: blend_NV, **optional},
-        labels_NV,
-        seed,
-        start={_OTHERS: len(weights) * share} | dict.fromkeys(optional, share),
-    )
-    rest = joined.pop(_OTHERS)
-    all_weights = {name: rest * weight for name, weight in weights.items()} | joined
-    return {name: all_weights[name] for name in calibrated}
+    start_A = np.array([len(weights) * share] + [share] * len(optional))
+    joined, course = _learned({_OTHERS: blend_NV, **optional}, labels_NV, seed, start_A)
 
+    def apart(together: Mapping[str, float]) -> dict[str, float]:
+        rest = together[_OTHERS]
+        return {
+            name: together[name] if name in together else rest * weights[name]
+            for name in calibrated
+        }
 
-def exponentiated_gradient(
-    scores: Mapping[str, NDArray[np.float32]],
-    labels_NV: sparse.csr_matrix,
-    seed: int,
-    margin: float = 0.1,
-    rate: float = 0.05,
-    start: Mapping[str, float] | None = None,
-) -> dict[str, float]:
-    """Learn combination weights on the simplex in one pass (Sun et al., Eq. 8 to 11).
-
-    From each picture comes one triple for each of its tags: the tag itself, and the tag that it
-    does not carry and that the present combination ranks highest. With S the vector of the
-    annotators' score differences, the hinge max(0, margin - weights·S) has the subgradient -S
-    where it is positive (Algorithm 1 omits the margin by a slip), so the update multiplies each
-    weight by exp(rate·S) and normalises. Their mean over the pass is returned, which settles what
-    a single triple sways.
-
-    Those that abstain from a picture sleep: the others share out among themselves what weight they
-    have together (Freund et al. 1997, Using and combining predictors that specialize).
-
-    Args:
-        scores: calibrated scores [N, V], one array an annotator.
-        margin: in calibrated score.
-        rate: of the multiplicative step.
-        start: the weights at first; None: all the same.
-    """
-    names = list(scores)
-    alpha_A = np.array([1 / len(names) if start is None else start[name] for name in names])
-    if len(names) == 1 or labels_NV.nnz == 0:
-        return dict(zip(names, alpha_A.tolist(), strict=True))
-    stacked_ANV = np.stack([scores[name] for name in names])
-    awake_AN = np.stack([speaking(scores[name]) for name in names])
-    total_A = np.zeros(len(names))
-    triples = 0
-    for row in np.random.default_rng(seed).permutation(labels_NV.shape[0]):
-        carried = labels_NV.indices[labels_NV.indptr[row] : labels_NV.indptr[row + 1]]
-        awake_S = np.flatnonzero(awake_AN[:, row])
-        if len(carried) in (0, labels_NV.shape[1]) or len(awake_S) < 2:
-            continue
-        scores_SV = stacked_ANV[awake_S, row]
-        together = alpha_A[awake_S].sum()
-        for tag in carried:
-            beta_S = alpha_A[awake_S] / together
-            combined_V = beta_S @ scores_SV
-            combined_V[carried] = -np.inf
-            difference_S = scores_SV[:, tag] - scores_SV[:, int(np.argmax(combined_V))]
-            if margin - beta_S @ difference_S > 0:
-                beta_S *= np.exp(rate * difference_S)
-                alpha_A[awake_S] = together * beta_S / beta_S.sum()
-            total_A += alpha_A
-            triples += 1
-    mean_A = total_A / triples if triples else alpha_A
-    return dict(zip(names, mean_A.tolist(), strict=True))
+    return apart(joined), tuple((triples, apart(one)) for triples, one in course)

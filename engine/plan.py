@@ -1,7 +1,7 @@
 """From a bundle or a configuration to the list of stages that a picture goes through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -16,11 +16,13 @@ from engine.columns import ColumnSource, column_stage, read_columns, wanted_colu
 from engine.config import FitConfig
 from engine.cut import TopK
 from engine.embed import FLIP, FLOAT32, Compute, backbone, load_embedder, resolve_compute
+from engine.ensemble import OWN
 from engine.geometry import Geometry, Pixels, fit_to, load_resizer, thumbnail
 from engine.image import DecodeLimits, ImageError, decode
 from engine.recipe import Annotator
 from engine.stage import Plan, Resources, Stage, Worker
 from engine.thumbnails import SIDE
+from engine.vocabulary_rules import VocabularyRules
 
 
 def embedding_plan(config: FitConfig, thumbnails: bool, folder: Path | None = None) -> Plan:
@@ -74,6 +76,7 @@ def annotation_plan(
     resources: Mapping[str, Resources] | None = None,
     among: tuple[str, ...] | None = None,
     compute: Compute | None = None,
+    dense: bool = False,
 ) -> Plan:
     """The whole way of a picture through a bundle, from bytes to tags.
 
@@ -84,9 +87,12 @@ def annotation_plan(
         resources: what a stage asks for, by stage name ('decode', 'embed', 'score/<name>',
             'fuse'); stages without an entry ask for one CPU.
         compute: what embeds; None: what the bundle was fitted for.
+        dense: write the score of every tag too, as `schema.FUSED`, and the predicted number of
+            tags, where one is.
 
     Raises:
         BundleError: another compute is asked for, and the weights here are not the bundle's.
+        ConfigError: the bundle's `rules` name what it does not know.
     """
     manifest = bundle.manifest
     entry = manifest.backbone
@@ -97,15 +103,19 @@ def annotation_plan(
             entry.name, compute or entry.compute, entry.geometry, bundle.graph_for(compute)
         ),
         *(column_stage(name, source) for name in read_columns(bundle)),
+        *([quantity_stage(bundle)] if bundle.ensemble.counter == OWN else []),
         *(score_stage(bundle, name) for name in manifest.annotators),
-        fuse_stage(bundle, top_k, among),
+        fuse_stage(bundle, top_k, among, dense),
     ]
     given = resources or {}
     placed = [
         Stage(s.name, s.make, s.reads, s.writes, given.get(s.name, s.resources)) for s in stages
     ]
+    counted = [] if bundle.ensemble.counter is None else [schema.QUANTITY]
     plan = Plan(
-        tuple(placed), (schema.TAGS, schema.NEIGHBOURS), stamps={schema.BUNDLE_ID: bundle.id}
+        tuple(placed),
+        (schema.TAGS, schema.NEIGHBOURS, *([schema.FUSED, *counted] if dense else [])),
+        stamps={schema.BUNDLE_ID: bundle.id},
     )
     plan.check({schema.IMAGE_ID, schema.BYTES} | ({schema.ASK} if top_k is None else set()))
     return plan
@@ -230,6 +240,25 @@ class _MakeEmbed:
         return run
 
 
+def quantity_stage(bundle: Bundle) -> Stage:
+    """How many tags a picture gets, by the bundle's own network for it."""
+    field = pa.field(schema.QUANTITY, pa.float32())
+    return Stage("quantity", _MakeQuantity(bundle.folder), bundle.quantity.reads, (field,))
+
+
+@dataclass(frozen=True)
+class _MakeQuantity:
+    folder: Path
+
+    def __call__(self) -> Worker:
+        quantity = load_bundle(self.folder).quantity
+
+        def run(batch: pa.Table) -> pa.Table:
+            return pa.table({schema.QUANTITY: pa.array(quantity(batch), pa.float32())})
+
+        return run
+
+
 def score_stage(bundle: Bundle, name: str) -> Stage:
     """One annotator's scores, and its neighbours where it has any."""
     method = REGISTRY[bundle.manifest.annotators[name]].annotator
@@ -237,37 +266,54 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     fields = [pa.field(schema.score_column(name), schema.tensor_type(np.float32, (tags,)))]
     if method.gives_evidence:
         fields.append(pa.field(schema.evidence_column(name), schema.EVIDENCE_LIST))
+    counts = bundle.ensemble.counter == name
+    if counts:
+        fields.append(pa.field(schema.QUANTITY, pa.float32()))
     reads = method.reads_of(bundle.folder / "annotators" / name)
-    return Stage(f"score/{name}", _MakeScore(bundle.folder, name), reads, tuple(fields))
+    return Stage(f"score/{name}", _MakeScore(bundle.folder, name, counts), reads, tuple(fields))
 
 
 @dataclass(frozen=True)
 class _MakeScore:
     folder: Path
     name: str
+    counts: bool
 
     def __call__(self) -> Worker:
-        return ScoreWorker(self.name, load_bundle(self.folder).annotator(self.name))
+        return ScoreWorker(self.name, load_bundle(self.folder).annotator(self.name), self.counts)
 
 
 @dataclass(frozen=True)
 class ScoreWorker:
-    """Turns an annotator's verdict into columns."""
+    """Turns an annotator's verdict into columns.
+
+    Attributes:
+        counts: whether it also says how many tags a picture gets.
+    """
 
     name: str
     annotator: Annotator
+    counts: bool = False
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         verdict = self.annotator.score(batch)
         columns = {schema.score_column(self.name): schema.tensor_column(verdict.scores_BV)}
         if verdict.evidence is not None:
             columns[schema.evidence_column(self.name)] = verdict.evidence
+        if self.counts:
+            assert verdict.quantity_B is not None, self.name
+            columns[schema.QUANTITY] = pa.array(verdict.quantity_B, pa.float32())
         return pa.table(columns)
 
 
-def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None = None) -> Stage:
+def fuse_stage(
+    bundle: Bundle,
+    top_k: TopK | None,
+    among: tuple[str, ...] | None = None,
+    dense: bool = False,
+) -> Stage:
     """All the annotators' scores to the tags of a picture, with the neighbours they came from."""
-    index = bundle.vocabulary.index
+    index = bundle.tagging.index
     places = None if among is None else tuple(sorted(index[tag] for tag in among if tag in index))
     names = tuple(bundle.manifest.annotators)
     witnesses = tuple(
@@ -276,15 +322,25 @@ def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None
         if REGISTRY[kind].annotator.gives_evidence
     )
     asked = [] if top_k is not None else [schema.ASK]
+    counted = [] if bundle.ensemble.counter is None else [schema.QUANTITY]
     told = [] if top_k is not None else [pa.field(schema.SHARES, schema.SHARE_LISTS)]
+    if dense:
+        tags = schema.tensor_type(np.float32, (len(bundle.vocabulary),))
+        told.append(pa.field(schema.FUSED, tags))
     return Stage(
         "fuse",
         _MakeFuse(
-            bundle.folder, names, witnesses, None if top_k is None else Ask(top_k, None, places)
+            bundle.folder,
+            bundle.rules,
+            names,
+            witnesses,
+            None if top_k is None else Ask(top_k, None, places),
+            dense,
         ),
         reads=(
             *(schema.score_column(name) for name in names),
             *(schema.evidence_column(name) for name in witnesses),
+            *counted,
             *asked,
         ),
         writes=(
@@ -298,17 +354,19 @@ def fuse_stage(bundle: Bundle, top_k: TopK | None, among: tuple[str, ...] | None
 @dataclass(frozen=True)
 class _MakeFuse:
     folder: Path
+    rules: VocabularyRules
     names: tuple[str, ...]
     witnesses: tuple[str, ...]
     ask: Ask | None
+    dense: bool
 
     def __call__(self) -> Worker:
-        bundle = load_bundle(self.folder)
+        bundle = replace(load_bundle(self.folder), rules=self.rules)
         return FuseWorker(
             self.names,
             self.witnesses,
-            bundle.vocabulary.tags,
-            bundle.fusion,
-            bundle.cut,
+            bundle.tagging,
+            bundle.ensemble,
             self.ask,
+            self.dense,
         )

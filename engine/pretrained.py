@@ -8,10 +8,12 @@ import numpy as np
 from engine.accuracy import choose_way
 from engine.annotators.class_posterior import ClassPosterior
 from engine.bundle import BackboneEntry, Manifest, new_bundle, seal_bundle
+from engine.calibration import Calibration
 from engine.config import EmbedConfig, FitConfig
 from engine.cut import Cut
 from engine.embed import Compute, backbone, class_head
-from engine.fusion import Calibration, Fusion
+from engine.ensemble import Ensemble
+from engine.fusion import Fusion
 from engine.image import DecodeLimits
 from engine.imagenet import class_tags
 from engine.vocab import Vocabulary
@@ -50,8 +52,8 @@ def write_imagenet_bundle(
     )
     with new_bundle(folder, overwrite=True) as draft:
         vocabulary.save(draft / "vocabulary.json")
-        Fusion({NAME: 1.0}, {NAME: Calibration()}, Calibration()).save(draft / "fusion.json")
-        Cut(threshold=THRESHOLD).save(draft / "cut.json")
+        fusion = Fusion({NAME: 1.0}, {NAME: Calibration()}, Calibration())
+        Ensemble(fusion, Cut(threshold=THRESHOLD)).save(draft)
         place = draft / "annotators" / NAME
         place.mkdir(parents=True)
         annotator.save(place)

@@ -31,10 +31,12 @@ class Verdict:
             what it needs for that picture and abstains.
         evidence: `schema.EVIDENCE_LIST` a row, nearest first; None for a method without
             neighbours.
+        quantity_B: float32 [B], how many tags each picture has, where the annotator says so.
     """
 
     scores_BV: NDArray[np.float32]
     evidence: pa.Array | None = None
+    quantity_B: NDArray[np.float32] | None = None
 
 
 class Annotator(ABC):

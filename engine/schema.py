@@ -21,6 +21,9 @@ BUNDLE_ID = "bundle_id"
 SOCIAL_TAGS = "social_tags"
 ASK = "ask"
 SHARES = "shares"
+QUANTITY = "quantity"
+FUSED = "score/"
+"""The blend's score of every tag: the name that no annotator's own column has."""
 
 SCORED_TAGS = pa.list_(pa.struct([("tag", pa.string()), ("score", pa.float32())]))
 """Tags of a picture with their scores in [0, 1], best first."""
@@ -48,7 +51,18 @@ OPTIONAL = {SOCIAL_TAGS: pa.list_(pa.string())}
 """What a caller may give with a picture, with its type: a stage that reads it finds nulls where
 it was not given."""
 
-RESERVED = (ERROR, REASON, TAGS, NEIGHBOURS, BUNDLE_ID, PIXELS, EMBEDDING, FEATURES, THUMBNAIL)
+RESERVED = (
+    ERROR,
+    REASON,
+    TAGS,
+    NEIGHBOURS,
+    BUNDLE_ID,
+    PIXELS,
+    EMBEDDING,
+    FEATURES,
+    THUMBNAIL,
+    QUANTITY,
+)
 """Names that the engine writes; a caller's column of such a name comes out as `input_<name>`."""
 
 

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,7 +18,7 @@ from jobs.console import Console
 from jobs.corpus_commands import app as corpus_app
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
-from jobs.options import ComputeName, Quiet, TopKText, Workers
+from jobs.options import ComputeName, Quiet, TopKText, VocabularyFile, Workers
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
@@ -43,6 +42,7 @@ def fit(
         list[str] | None, typer.Option("--set", help="One setting, such as seed=1; repeatable.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+    vocabulary: VocabularyFile = None,
     max_index_memory: Annotated[
         str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
     ] = None,
@@ -50,11 +50,13 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Learn a bundle from a tagged corpus."""
-    from engine.config import limit_index_memory, load_config
+    from engine.config import limit_index_memory, load_config, with_rules
     from jobs.fit import fit as run_fit
     from jobs.runner import RunSettings
 
     chosen = load_config(config, set_ or ())
+    if vocabulary is not None:
+        chosen = with_rules(chosen, vocabulary)
     if max_index_memory is not None:
         chosen = limit_index_memory(chosen, max_index_memory)
     settings = RunSettings(workers=workers)
@@ -73,6 +75,7 @@ def annotate(
     max_failed: Annotated[
         float, typer.Option(min=0, max=1, help="Fail above this share of broken pictures.")
     ] = 1.0,
+    vocabulary: VocabularyFile = None,
     workers: Workers = None,
     compute: ComputeName = None,
     quiet: Quiet = False,
@@ -82,10 +85,12 @@ def annotate(
     if (bundle is None) == (server is None):
         raise typer.BadParameter("give one of --bundle and --server")
     if server is not None:
+        if vocabulary is not None:
+            raise typer.BadParameter("a server has vocabulary rules of its own; see 'serve'")
         typer.echo(json.dumps(_annotate_remotely(input_, server, output, top_k, console)))
         return
     assert bundle is not None
-    with _annotating(input_, bundle, output, top_k, console, compute) as job:
+    with _annotating(input_, bundle, output, top_k, console, compute, rules=vocabulary) as job:
         from jobs.runner import RunSettings
 
         account = job.run(max_failed, RunSettings(workers=workers))
@@ -104,6 +109,7 @@ def _annotating(
     console: Console,
     compute: str | None,
     pictures: int | None = None,
+    rules: Path | None = None,
 ) -> "AbstractContextManager[Prepared]":
     from jobs.session import running
 
@@ -114,7 +120,7 @@ def _annotating(
         from jobs.annotate import preparing
 
         chosen = parse_top_k(top_k)
-        with preparing(source, bundle, output, chosen, console, compute, pictures) as job:
+        with preparing(source, bundle, output, chosen, console, compute, pictures, rules) as job:
             yield job
 
     return running(preparing())
@@ -176,10 +182,13 @@ def evaluate(
         Path | None, typer.Option(help="Give and count these words alone, one a line.")
     ] = None,
     top_k: TopKText = "5",
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html too: one page to look at.")
+    ] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a bundle: precision, recall, F1 averaged over all the words, and N+."""
+    """Measure a bundle: precision, recall, F1 and N+ by word and picture, order, calibration."""
     from engine.cut import parse_top_k
     from jobs.evaluate import evaluate as run_evaluate
     from jobs.evaluate import show
@@ -187,9 +196,12 @@ def evaluate(
 
     console = Console(quiet)
     settings = RunSettings(workers=workers)
-    result = run_evaluate(bundle, corpus, out, parse_top_k(top_k), console, words, settings)
+    chosen = parse_top_k(top_k)
+    result = run_evaluate(bundle, corpus, out, chosen, console, words, settings, report)
     show(result, console)
-    typer.echo(json.dumps(asdict(result)))
+    if report:
+        console.say(f"report: {(out / 'report.html').absolute()}")
+    typer.echo(json.dumps(result.to_json()))
 
 
 @app.command()
@@ -255,6 +267,7 @@ def serve(
         "127.0.0.1"
     ),
     key_file: Annotated[Path | None, typer.Option(help="API keys, one a line.")] = None,
+    vocabulary: VocabularyFile = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as topology=split.")
     ] = None,
@@ -271,7 +284,9 @@ def serve(
 
     console = Console(quiet)
     folder = open_bundle(bundle, console).folder
-    run(load_settings(str(folder), key_file, set_ or ()), host, port, console.say, proxy)
+    named = [] if vocabulary is None else [f"vocabulary={vocabulary.absolute()}"]
+    settings = load_settings(str(folder), key_file, [*named, *(set_ or ())])
+    run(settings, host, port, console.say, proxy)
 
 
 @app.command()

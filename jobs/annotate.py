@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from engine.bundle import Bundle, load_bundle
+from engine.config import load_rules
 from engine.cut import TopK
 from engine.embed import Compute
 from engine.errors import ConfigError, CorpusError
@@ -193,11 +194,13 @@ def preparing(
     console: Console,
     compute: str | None = None,
     pictures: int | None = None,
+    rules: Path | None = None,
 ) -> Iterator[Prepared]:
     """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
 
     Args:
         pictures: only so many of the first, rounded up to whole chunks; None: all.
+        rules: a TOML file of vocabulary rules; None: the bundle's own alone.
 
     Raises:
         TagloomError: the input, the bundle or the output is not as it must be.
@@ -210,6 +213,8 @@ def preparing(
     earlier = earlier_job(store)
     with _tidy(store), listing(source, store, is_corpus=False) as beside:
         bundle = open_bundle(bundle_name, console)
+        if rules is not None:
+            bundle = replace(bundle, rules=load_rules(rules))
         plan = annotation_plan(bundle, top_k, compute=way)
         with console.waiting("listing the pictures"):
             inventory = beside.inventory().first(pictures)
@@ -222,6 +227,7 @@ def preparing(
             bundle_id=bundle.id,
             top_k=top_k,
             compute=way,
+            vocabulary=None if rules is None else bundle.rules.model_dump_json(),
         )
         check_same(store, earlier, job)
         store.write(JOB, job.model_dump_json(indent=1).encode())

@@ -20,7 +20,6 @@ from engine.extending import (
     remove_pictures,
 )
 from engine.plan import bundle_embedding_plan
-from engine.vocab import Vocabulary, normalise_tags
 from jobs.annotate import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
@@ -89,7 +88,7 @@ def add(
             bundle.manifest.limits.max_bytes,
             max_failed,
         )
-        found = _gather(corpus, embedded, bundle.vocabulary)
+        found = _gather(corpus, embedded, bundle)
         check_new(bundle, annotators, found.newcomers.ids)
         for line in found.news:
             console.say(line)
@@ -170,8 +169,9 @@ class _Found:
     news: tuple[str, ...]
 
 
-def _gather(corpus: str, embedded: Embedded, vocabulary: Vocabulary) -> _Found:
+def _gather(corpus: str, embedded: Embedded, bundle: Bundle) -> _Found:
     """Read the healthy pictures with a known tag back; count the others and the unknown tags."""
+    vocabulary, rules = bundle.vocabulary, bundle.own_rules
     ids: list[str] = []
     tags: list[tuple[str, ...]] = []
     blocks: list[NDArray[np.float32]] = []
@@ -180,7 +180,7 @@ def _gather(corpus: str, embedded: Embedded, vocabulary: Vocabulary) -> _Found:
     passed_over = 0
     for part in embedded.parts():
         healthy = part.filter(part.column(schema.ERROR).is_null())
-        given = [normalise_tags(one or ()) for one in healthy.column(INPUT_TAGS).to_pylist()]
+        given = [rules.rewritten(one or ()) for one in healthy.column(INPUT_TAGS).to_pylist()]
         known = [tuple(tag for tag in one if tag in vocabulary.index) for one in given]
         unknown.update(tag for one in given for tag in one if tag not in vocabulary.index)
         passed_over += sum(not one for one in known)

@@ -22,7 +22,6 @@ from engine.plan import embedding_geometry, embedding_plan
 from engine.stage import Plan
 from engine.tensors import Pixels
 from engine.thumbnails import MOST
-from engine.vocab import Vocabulary
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
@@ -214,9 +213,8 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         if schema.THUMBNAIL in healthy.column_names:
             jpegs = healthy.column(schema.THUMBNAIL).to_pylist()
             thumbnails.update(zip(ids[-len(jpegs) :], jpegs, strict=True) if jpegs else ())
-    vocabulary = Vocabulary.learn(tags, config.vocabulary.min_count, config.vocabulary.max_tags)
-    vocabulary = vocabulary.including(config.vocabulary.more_tags)
-    labels_NV = vocabulary.encode(tags)
+    vocabulary, learned_tags = config.vocabulary.learn(tags, config.vocabulary.more_tags)
+    labels_NV = vocabulary.encode(learned_tags)
     kept = np.flatnonzero(np.diff(labels_NV.indptr))
     notes = []
     if embedded.errors:
@@ -237,7 +235,7 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
         None
         if squares is None
         else Pixels(squares.values_MX, squares.rows_N, config.embed.backbone),
-        vocabulary.encode_places(tags)[kept],
+        vocabulary.encode_places(learned_tags)[kept],
         {name: column for name, column in gathered.items() if column is not None},
     )
     described = describer_folder(embedded.store)

@@ -24,6 +24,7 @@ class Job(BaseModel):
     bundle_id: str
     top_k: TopK
     compute: Compute | None = None
+    vocabulary: str | None = None
 
 
 def earlier_job(store: Store) -> Job | None:

@@ -1,5 +1,6 @@
 """Options of the command line that several commands have."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,4 +12,8 @@ Workers = Annotated[
 ]
 ComputeName = Annotated[
     str | None, typer.Option("--compute", help="What embeds; default: what the bundle says.")
+]
+VocabularyFile = Annotated[
+    Path | None,
+    typer.Option("--vocabulary", help="A TOML file: include, exclude, aliases, groups, implied."),
 ]

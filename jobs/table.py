@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.config import FitConfig
 from engine.errors import ConfigError, TagloomError
+from engine.numerics.metric_registry import METRICS
 from engine.table.config import RowConfig, TableConfig
 from engine.table.report import (
     Cell,
@@ -20,7 +21,7 @@ from engine.table.report import (
     line_of,
     markdown,
 )
-from jobs.chart import check_drawing, draw_chart
+from jobs.chart import check_drawing, draw_chart, draw_curves
 from jobs.console import Console
 from jobs.runner import RunSettings
 from jobs.session import ray_session
@@ -110,6 +111,8 @@ def build_table(
     store.write("table.json", report.model_dump_json(indent=1).encode())
     store.write("table.md", markdown(report).encode())
     store.write("table.png", draw_chart(report))
+    if report.curves:
+        store.write("curves.png", draw_curves(report))
     return report
 
 
@@ -178,7 +181,7 @@ def _tasks(
                         test=test,
                         held_out=source.config.held_out,
                         words=source.words,
-                        k=config.k,
+                        k=config.count_of(row),
                         state=state,
                     )
                 )
@@ -208,7 +211,11 @@ def _report(
             split=split,
         )
     lines = [
-        line_of(row, {s.name: _cell(place, row, s.name, outcomes) for s in sources})
+        line_of(
+            row,
+            config.count_of(row),
+            {s.name: _cell(place, row, s.name, outcomes) for s in sources},
+        )
         for place, row in enumerate(config.rows)
     ]
     return TableReport(
@@ -217,6 +224,7 @@ def _report(
         k=config.k,
         metrics=config.metrics,
         chart=config.chart,
+        curves=config.curves,
         state=engine_state(),
         corpora=notes,
         rows=tuple(lines),
@@ -233,8 +241,13 @@ def _cell(
     good = {seed: one for seed, one in runs.items() if one.failure is None}
     measured = {}
     if good:
-        names = next(iter(good.values())).figures
-        measured = {name: Spread.of(one.figures[name] for one in good.values()) for name in names}
+        # A figure is told of a row that has it in every run.
+        names = set.intersection(*(set(one.figures) for one in good.values()))
+        measured = {
+            name: Spread.of(one.figures[name] for one in good.values())
+            for name in METRICS
+            if name in names
+        }
     return Cell(
         published=row.published.get(corpus, {}),
         measured=measured,
@@ -246,8 +259,6 @@ def _cell(
 
 def show(report: TableReport, console: Console) -> None:
     """Print the rows that were measured, one table a corpus."""
-    from engine.numerics.metric_registry import METRICS
-
     labels = [METRICS[name].label for name in report.metrics]
     heads = ["method", *(f"paper {text}" for text in labels), *labels]
     for name, note in report.corpora.items():
@@ -260,8 +271,8 @@ def show(report: TableReport, console: Console) -> None:
             ]
             ours = [
                 f"{cell.measured[metric].median:.{METRICS[metric].digits}f}"
-                if cell.measured
-                else ("failed" if cell.failures else "")
+                if metric in cell.measured
+                else ("failed" if cell.failures and not cell.measured else "")
                 for metric in report.metrics
             ]
             rows.append([label(row), *told, *ours])

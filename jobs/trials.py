@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from engine.config import FitConfig
 from engine.errors import TagloomError
 from engine.group import Solo
+from engine.table.config import TagCount
 from engine.table.measure import Trial, measure
 from engine.table.pictures import Pictures
 from jobs.console import Console
@@ -32,7 +33,7 @@ class Outcome(_Part):
     """What became of a run.
 
     Attributes:
-        figures: every metric of the registry by name.
+        figures: every metric that applies, by name.
         pictures: trained and tested on; tested: of these.
         failure: why there are no figures.
     """
@@ -66,7 +67,7 @@ class Task(_Part):
     test: str | None
     held_out: float
     words: tuple[str, ...] | None
-    k: int
+    k: TagCount
     state: str
 
     @property

@@ -33,16 +33,19 @@ def to_ask(options: Options, bundle: Bundle) -> Ask:
     Raises:
         RequestError: a tag to include or exclude is not in the vocabulary.
     """
-    index = bundle.vocabulary.index
+    tagging = bundle.tagging
     included, excluded = options.include, options.exclude
-    unknown = [tag for tag in [*(included or []), *excluded] if tag not in index]
+    places = {name: tagging.places(name) for name in [*(included or []), *excluded]}
+    unknown = [name for name, found in places.items() if not found]
     if unknown:
         reason = f"not in the vocabulary: {', '.join(unknown[:5])[:500]}; see /v1/vocabulary"
         raise RequestError(422, "unknown_tag", reason)
     among = None
     if included is not None or excluded:
-        chosen = index if included is None else included
-        among = tuple(sorted({index[tag] for tag in chosen} - {index[tag] for tag in excluded}))
+        chosen = set(tagging.index.values())
+        if included is not None:
+            chosen = {place for name in included for place in places[name]}
+        among = tuple(sorted(chosen - {place for name in excluded for place in places[name]}))
     return Ask(options.top_k, options.threshold, among)
 
 
@@ -111,10 +114,12 @@ def neighbours(
 
 
 def vocabulary(bundle: Bundle) -> VocabularyResponse:
-    """The bundle's tags."""
-    tags = bundle.vocabulary
-    listed = [VocabularyTag(tag=t, count=c) for t, c in zip(tags.tags, tags.counts, strict=True)]
-    return VocabularyResponse(bundle_id=bundle.id, digest=tags.digest, tags=listed)
+    """The tags that may be given."""
+    counts = bundle.vocabulary.counts
+    listed = [
+        VocabularyTag(tag=tag, count=counts[place]) for tag, place in bundle.tagging.index.items()
+    ]
+    return VocabularyResponse(bundle_id=bundle.id, digest=bundle.vocabulary.digest, tags=listed)
 
 
 def description(bundle: Bundle, settings: Settings) -> BundleResponse:
@@ -124,7 +129,7 @@ def description(bundle: Bundle, settings: Settings) -> BundleResponse:
         id=bundle.id,
         backbone=manifest.backbone.name,
         width=backbone(manifest.backbone.name).width,
-        tags=len(bundle.vocabulary),
+        tags=len(bundle.tagging.index),
         annotators=manifest.annotators,
         weights=dict(bundle.fusion.weights),
         threshold=bundle.cut.threshold,
@@ -163,13 +168,14 @@ _Carried = dict[str, tuple[float, list[str]]]
 def _carried(bundle: Bundle, table: pa.Table) -> list[_Carried]:
     """A row's neighbours of all annotators: the id, the distance and the tags it speaks for."""
     rows: list[_Carried] = [{} for _ in range(table.num_rows)]
-    tags = bundle.vocabulary.tags
+    tags, given = bundle.tagging.tags, bundle.tagging.index
     for name in table.column_names:
         if not name.startswith(schema.evidence_column("")):
             continue
         for row, evidence in enumerate(table.column(name).to_pylist()):
             for one in evidence or ():
-                spoken = [tags[place] for place in one["tags"]]
+                named = dict.fromkeys(tags[place] for place in one["tags"])
+                spoken = [tag for tag in named if tag in given]
                 rows[row].setdefault(one["image_id"], (one["distance"], spoken))
     return rows
 

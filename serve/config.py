@@ -62,6 +62,8 @@ class Settings(_Part):
 
     Attributes:
         bundle: its folder; every node that runs a replica must have it there.
+        vocabulary: a TOML file of vocabulary rules, see `engine.vocabulary_rules`; it is read
+            where the server is started. None: those that the bundle was fitted with alone.
         topology: 'fused': the whole way of a picture in the replica that takes the request;
             'split': decode and embed, each annotator, and the fusion in deployments of their own.
         ingress: what takes the requests; under 'fused' it holds the models too.
@@ -85,6 +87,7 @@ class Settings(_Part):
     """
 
     bundle: str
+    vocabulary: str | None = None
     topology: Topology = "fused"
     ingress: Scaling = Scaling()
     embed: Scaling = Scaling()

@@ -49,10 +49,10 @@ class Options(_Strict):
         description="Only tags of at least this score.",
     )
     include: list[Tag] | None = Field(
-        default=None, max_length=MOST_TAGS, description="Only these tags of the vocabulary."
+        default=None, max_length=MOST_TAGS, description="Only these tags, or groups of tags."
     )
     exclude: list[Tag] = Field(
-        default=[], max_length=MOST_TAGS, description="None of these tags of the vocabulary."
+        default=[], max_length=MOST_TAGS, description="None of these tags, or groups of tags."
     )
     explain: bool = Field(
         default=False,

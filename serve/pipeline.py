@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from PIL import Image
 from engine import schema
 from engine.answer import Ask
 from engine.bundle import Bundle, load_bundle
+from engine.config import load_rules
 from serve.batching import Job
 from serve.config import Settings
 from serve.errors import RequestError
@@ -167,10 +168,14 @@ def open_bundle(settings: Settings) -> tuple[BundleRef, Bundle]:
 
     Raises:
         BundleError: there is none, or it is damaged.
+        ConfigError: the vocabulary rules are not as they must be, or not of this bundle.
     """
     folder = Path(settings.bundle).absolute()
     bundle = load_bundle(folder)
-    return BundleRef(str(folder), bundle.id), bundle
+    if settings.vocabulary is not None:
+        bundle = replace(bundle, rules=load_rules(Path(settings.vocabulary)))
+    _ = bundle.tagging
+    return BundleRef(str(folder), bundle.id, bundle.rules), bundle
 
 
 def _to_table(pictures: list[Picture], ask: Ask) -> pa.Table:

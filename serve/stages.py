@@ -6,7 +6,7 @@ levels are slices that run one after another, those within a level at the same t
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock, local
 from typing import Literal
@@ -18,6 +18,7 @@ from engine.bundle import Bundle, load_bundle
 from engine.errors import BundleError
 from engine.plan import annotation_plan
 from engine.stage import Plan, Worker, Workers
+from engine.vocabulary_rules import VocabularyRules
 from serve.config import Topology
 
 Want = Literal["tags", "explained", "embedding", "neighbours"]
@@ -38,10 +39,15 @@ INPUT = pa.schema(
 
 @dataclass(frozen=True)
 class BundleRef:
-    """Which bundle a picture is for: it travels with the picture, so that no answer mixes two."""
+    """Which bundle a picture is for: it travels with the picture, so that no answer mixes two.
+
+    Attributes:
+        rules: of what it gives.
+    """
 
     folder: str
     id: str
+    rules: VocabularyRules = field(default_factory=VocabularyRules)
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,13 @@ class Folded:
 
 def layout(bundle: Bundle, topology: Topology) -> tuple[tuple[Slice, ...], ...]:
     """The levels of a topology."""
+    names = tuple(stage.name for stage in annotation_plan(bundle, None).stages)
     if topology == "fused":
-        names = tuple(stage.name for stage in annotation_plan(bundle, None).stages)
         return ((Slice("all", names),),)
     scorers = tuple(Slice(f"score-{n}", (f"score/{n}",)) for n in bundle.manifest.annotators)
-    later = {"fuse", *(stage for scorer in scorers for stage in scorer.stages)}
-    # What makes further columns of the pixels stays with them.
-    early = tuple(s.name for s in annotation_plan(bundle, None).stages if s.name not in later)
+    later = {"fuse", *(name for scorer in scorers for name in scorer.stages)}
     return (
-        (Slice("embed", early),),
+        (Slice("embed", tuple(name for name in names if name not in later)),),
         scorers,
         (Slice("fuse", ("fuse",)),),
     )
@@ -145,7 +149,7 @@ def reopen(ref: BundleRef) -> Bundle:
             f"{ref.folder}: holds bundle {bundle.id}, but {ref.id} was asked for; put bundles in "
             "folders of their own, or deploy again with the new one"
         )
-    return bundle
+    return replace(bundle, rules=ref.rules)
 
 
 class Fold:

@@ -1,7 +1,6 @@
 """Social tags: what users called a picture, noisy as it is, as evidence of its true tags."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,8 @@ from engine.corpus import Corpus
 from engine.errors import ConfigError
 from engine.group import Group
 from engine.recipe import Annotator, Recipe, Verdict
-from engine.vocab import Vocabulary, normalise_tags
+from engine.social_words import Bag, batch_words, corpus_words, frequent_words, known_rows
+from engine.vocab import Vocabulary
 
 BLOCK = 1024
 """Pictures whose logits are held at a time."""
@@ -54,9 +54,8 @@ class SocialRecipe(Recipe):
         Raises:
             ConfigError: there is none.
         """
-        given = corpus.social_tags or ((),) * len(corpus)
-        lists = [normalise_tags(words) for words in given]
-        words = self._frequent(lists, group)
+        lists = corpus_words(corpus)
+        words = frequent_words(lists, self.words, self.min_count, group)
         bags = Bags(words, vocabulary.tags)
         words_NW, own_NV = bags.encode(lists)
         rows_M = np.flatnonzero(is_known(words_NW, own_NV))
@@ -123,17 +122,6 @@ class SocialRecipe(Recipe):
             float(own.detach()),
         )
 
-    def _frequent(self, lists: Sequence[Sequence[str]], group: Group) -> tuple[str, ...]:
-        """The words that get weights, the most frequent first, ties in alphabetical order."""
-        mine = Counter(word for words in lists for word in words)
-        all_words = group.gather(np.array(list(mine), dtype=np.str_))
-        all_counts = group.gather(np.array(list(mine.values()), dtype=np.int64))
-        counted: Counter[str] = Counter()
-        for words, counts in zip(all_words, all_counts, strict=True):
-            counted.update(dict(zip(words.tolist(), counts.tolist(), strict=True)))
-        ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-        return tuple(word for word, count in ranked if count >= self.min_count)[: self.words]
-
 
 class Bags:
     """Which words and which tags of the vocabulary are among a picture's social tags."""
@@ -141,26 +129,17 @@ class Bags:
     def __init__(self, words: tuple[str, ...], tags: tuple[str, ...]) -> None:
         self.words = words
         self.tags = tags
-        self._words = {word: place for place, word in enumerate(words)}
-        self._tags = {tag: place for place, tag in enumerate(tags)}
+        self._words = Bag(words)
+        self._tags = Bag(tags)
 
     def encode(self, lists: Sequence[Sequence[str]]) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Binary float32 matrices [N, W] and [N, V] of lists of normalised, distinct words."""
-        return _binary(lists, self._words), _binary(lists, self._tags)
-
-
-def _binary(lists: Sequence[Sequence[str]], index: dict[str, int]) -> sparse.csr_matrix:
-    places = [sorted(index[word] for word in words if word in index) for words in lists]
-    indptr = np.cumsum([0, *map(len, places)])
-    columns = np.array([place for row in places for place in row], dtype=np.int64)
-    ones = np.ones(len(columns), dtype=np.float32)
-    return sparse.csr_matrix((ones, columns, indptr), shape=(len(lists), len(index)))
+        return self._words.encode(lists), self._tags.encode(lists)
 
 
 def is_known(words_BW: sparse.csr_matrix, own_BV: sparse.csr_matrix) -> NDArray[np.bool_]:
     """Which pictures have a social tag that says something: boolean [B]."""
-    known_B: NDArray[np.bool_] = np.diff(words_BW.indptr) + np.diff(own_BV.indptr) > 0
-    return known_B
+    return known_rows(words_BW) | known_rows(own_BV)
 
 
 class Social(Annotator):
@@ -185,10 +164,7 @@ class Social(Annotator):
         self.vocabulary_digest = vocabulary_digest
 
     def score(self, batch: pa.Table) -> Verdict:
-        given = batch.column(schema.SOCIAL_TAGS).to_pylist()
-        words_BW, own_BV = self.bags.encode(
-            [normalise_tags(filter(None, one or ())) for one in given]
-        )
+        words_BW, own_BV = self.bags.encode(batch_words(batch))
         logits_BV = words_BW @ self.weights_WV + np.float32(self.own) * own_BV.toarray()
         scores_BV = expit(logits_BV + self.bias_V)
         scores_BV[~is_known(words_BW, own_BV)] = np.nan

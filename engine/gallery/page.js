@@ -1,22 +1,10 @@
-// The gallery's behaviour: filter, sort, threshold, theme and the detail dialog, on what is there.
+// The gallery's behaviour: filter, sort, threshold and the detail dialog, on what is there.
 "use strict";
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const root = document.documentElement;
   const number = new Intl.NumberFormat("en");
   const plural = (count, word) => `${number.format(count)} ${word}${count === 1 ? "" : "s"}`;
-
-  const theme = $("#theme");
-  const systemDark = matchMedia("(prefers-color-scheme: dark)");
-  const showTheme = () =>
-    theme.setAttribute("aria-pressed", (root.dataset.theme ?? (systemDark.matches ? "dark" : "light")) === "dark");
-  theme.addEventListener("click", () => {
-    root.dataset.theme = theme.getAttribute("aria-pressed") === "true" ? "light" : "dark";
-    showTheme();
-  });
-  systemDark.addEventListener("change", showTheme);
-  showTheme();
 
   const bar = $(".bar");
   if (!bar) return;

@@ -9,6 +9,9 @@ from scipy import linalg
 
 from engine.group import Group
 
+_NO_LENGTH = 1e-4
+"""Rows that differ at all have a length of about 1/√(1 + shrinkage) or more; less is rounding."""
+
 
 @dataclass(frozen=True)
 class Whitening:
@@ -57,7 +60,9 @@ class Whitening:
         # Turned back: which eigenvectors span equal eigenvalues is a matter of rounding, and what
         # Adam learns depends on the axes.
         weights_DD = (vectors_DD / scales_D) @ vectors_DD.T
-        return cls(mean_D, weights_DD / max(length, 1e-12))
+        if length < _NO_LENGTH:
+            return cls(mean_D, np.zeros_like(weights_DD))
+        return cls(mean_D, weights_DD / length)
 
     def in_float32(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean [D] and weights [D, D]."""

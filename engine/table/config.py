@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,12 +16,16 @@ from pydantic import (
 
 from engine.config import FitConfig, read_toml, refusal, toml_value
 from engine.errors import ConfigError
-from engine.numerics.metric_registry import METRICS
+from engine.numerics.metric_registry import CURVES, METRICS
 from engine.overrides import override_setting
 
 CORPUS_NAME = r"^[a-z0-9][a-z0-9-]*$"
 CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
 DEFAULTS = "defaults"
+
+TagCount = PositiveInt | Literal["auto", "true"]
+"""Tags a picture: a number; as many as the fitted method itself says; or as many as are true, with
+which no method of counting does better (the upper bound of Niu et al. 2017, Table I)."""
 
 
 class _Section(BaseModel):
@@ -52,6 +56,7 @@ class RowConfig(_Section):
         published: the paper's figures: corpus -> metric -> value.
         fit: one annotator with `lift` = 0 is measured as it is; several are blended as in a
             bundle. None: the paper's figures stand alone.
+        k: tags a picture; None: the table's.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -59,6 +64,7 @@ class RowConfig(_Section):
     text: str = ""
     published: dict[CorpusName, dict[str, float]] = {}
     fit: FitConfig | None = None
+    k: TagCount | None = None
 
     @field_validator("published")
     @classmethod
@@ -73,20 +79,23 @@ class TableConfig(_Section):
 
     Attributes:
         note: what a reader should know before comparing, under the title.
-        k: tags a picture.
+        k: tags a picture, where a row does not say otherwise.
         seeds: one run each; the median is shown, with the range.
         metrics: the columns, from `engine.numerics.metric_registry`.
         chart: the metric of the figure.
+        curves: figures that are shown at each k of 1 to 10, whatever the `k` of a row: as a table
+            and as a figure of their own, `ndcg` and `precision` (Yan et al. 2016, Fig. 3).
         corpora: what is known of the corpora that the paper or the user names.
         rows: in the order of the table.
     """
 
     title: Annotated[str, Field(min_length=1)]
     note: str = ""
-    k: PositiveInt = 5
+    k: TagCount = 5
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("precision", "recall", "f1")
     chart: str = "f1"
+    curves: tuple[str, ...] = ()
     corpora: dict[CorpusName, CorpusConfig] = {}
     rows: Annotated[tuple[RowConfig, ...], Field(min_length=1)]
 
@@ -95,6 +104,18 @@ class TableConfig(_Section):
     def _known_columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         _check_metrics(value)
         return value
+
+    @field_validator("curves")
+    @classmethod
+    def _known_curves(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in CURVES:
+                raise ValueError(f"no curve '{name}'; choose among {', '.join(CURVES)}")
+        return value
+
+    def count_of(self, row: RowConfig) -> TagCount:
+        """How many tags a picture gets by a row."""
+        return self.k if row.k is None else row.k
 
     @model_validator(mode="after")
     def _consistent(self) -> "TableConfig":

@@ -1,18 +1,21 @@
 """One row of a table on one split of a corpus: fitted, asked, and measured by every metric."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.calibration import Calibration
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus, split_rows
-from engine.fitting import VALIDATION_AT_MOST, ranked_tags, score_corpus
+from engine.cut import Cut
+from engine.ensemble import Ensemble, Opinion
 from engine.fusion import Fusion
 from engine.group import Group
-from engine.numerics.metric_registry import METRICS, Answers
-from engine.recipe import Annotator
+from engine.measuring import answers_among, places_among
+from engine.members import fit_members, statements
+from engine.numerics.metric_registry import figures_of
+from engine.table.config import TagCount
 from engine.table.pictures import Pictures
 from engine.vocab import Vocabulary
 
@@ -24,7 +27,7 @@ class Trial:
     Attributes:
         test: pictures of their own; None: the share `held_out` of the training pictures.
         words: given and counted; None: the tags of the pictures that were trained on.
-        k: tags a picture.
+        k: tags a picture; see `TagCount`.
     """
 
     training: Pictures
@@ -32,7 +35,7 @@ class Trial:
     held_out: float
     seed: int
     words: tuple[str, ...] | None
-    k: int
+    k: TagCount
 
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of `training` that are trained on, and rows that are tested on."""
@@ -42,10 +45,10 @@ class Trial:
 
 
 def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
-    """Fit a row and measure it: every metric of the registry by name.
+    """Fit a row and measure it: every metric that applies, by name.
 
-    The protocol is that of `jobs.evaluate`: the k best among the counted words for each picture,
-    and figures over all of these words, those that were never trained on among them.
+    The protocol is that of `jobs.evaluate`: the best among the counted words for each picture, and
+    figures over all of these words, those that were never trained on among them.
 
     Raises:
         CorpusError: too few pictures or tags.
@@ -55,63 +58,73 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
     training, vocabulary = trial.training.corpus(training_rows, config.vocabulary)
     # With every tag of its own, so that no picture drops out for a tag that was not trained on.
     asked, _ = test.corpus(test_rows, VocabularyConfig())
-    scores_NV = fitted_scores(
-        config.model_copy(update={"seed": trial.seed}), training, vocabulary, asked, group
-    )
+    seeded = config.model_copy(update={"seed": trial.seed})
+    said = said_of(asked, seeded, training, vocabulary, group, trial.k == "auto")
     words = trial.words or vocabulary.tags
-    truth_NW = test.truth(test_rows, words)
-    answers = answers_among(words, vocabulary, scores_NV, truth_NW, trial.k)
-    return {name: float(metric.measure(answers)) for name, metric in METRICS.items()}
-
-
-def fitted_scores(
-    config: FitConfig, training: Corpus, vocabulary: Vocabulary, asked: Corpus, group: Group
-) -> NDArray[np.float32]:
-    """Scores [N, V] of the pictures `asked` by what the configuration says, fitted on `training`.
-
-    One annotator without a lift is asked as it is, fitted on all the training pictures. Otherwise
-    blend and lift are learned as in `engine.fitting.fit_bundle`. A picture of which nothing is
-    known gets zeros.
-    """
-    if len(config.annotators) == 1 and config.lift == 0:
-        (recipe,) = config.annotators.values()
-        return np.nan_to_num(score_corpus(recipe.fit(training, vocabulary, group), asked), nan=0)
-    share = min(config.validation, VALIDATION_AT_MOST / len(training))
-    fit_rows, validation_rows = split_rows(training.ids, share, config.seed)
-    part, validation = training.subset(fit_rows), training.subset(validation_rows)
-    fitted: dict[str, Annotator] = {
-        name: recipe.fit(part, vocabulary, group) for name, recipe in config.annotators.items()
-    }
-    optional = {name for name, one in fitted.items() if one.may_abstain}
-    held_out = {name: score_corpus(one, validation) for name, one in fitted.items()}
-    fusion = Fusion.learn(held_out, validation.labels_NV, config.seed, config.lift, optional)
-    if config.refit:
-        fitted = {
-            name: recipe.fit(training, vocabulary, group)
-            for name, recipe in config.annotators.items()
-        }
-    return fusion({name: score_corpus(one, asked) for name, one in fitted.items()})
-
-
-def answers_among(
-    words: Sequence[str],
-    vocabulary: Vocabulary,
-    scores_NV: NDArray[np.float32],
-    truth_NW: NDArray[np.bool_],
-    k: int,
-) -> Answers:
-    """The k best tags of each picture among `words`, in the order of these.
-
-    Equal scores go to the tag that is more frequent in training, as in a bundle.
-    """
-    place = {word: column for column, word in enumerate(words)}
-    known_K = np.array(
-        sorted(vocabulary.index[word] for word in words if word in vocabulary.index), dtype=np.int64
+    places_NW = test.places(test_rows, words, config.vocabulary)
+    given_NR, counts_N = given_among(places_among(words, vocabulary), said, places_NW, trial.k)
+    opinion = said.opinion
+    answers = answers_among(
+        words, vocabulary, opinion.scores_BV, given_NR, counts_N, places_NW, opinion.quantity_B
     )
-    columns_K = np.array([place[vocabulary.tags[tag]] for tag in known_K], dtype=np.int64)
-    scores_NW = np.zeros((len(scores_NV), len(words)), dtype=np.float32)
-    given_NW = np.zeros(scores_NW.shape, dtype=np.bool_)
-    if len(known_K):
-        scores_NW[:, columns_K] = scores_NV[:, known_K]
-        given_NW[:, columns_K] = ranked_tags(scores_NV[:, known_K], k)
-    return Answers(scores_NW, given_NW, truth_NW)
+    return figures_of(answers)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a fitted row says of N pictures, and what ranks and counts the tags by that."""
+
+    ensemble: Ensemble
+    opinion: Opinion
+
+
+def said_of(
+    asked: Corpus,
+    config: FitConfig,
+    training: Corpus,
+    vocabulary: Vocabulary,
+    group: Group,
+    counts: bool = False,
+) -> Said:
+    """Ask what the configuration says, fitted on `training`, about the pictures `asked`.
+
+    One annotator without a lift is asked as it is, fitted on all the training pictures; where
+    `counts` says that a number of tags is wanted, only if it tells that number itself. Otherwise
+    the annotators are fitted and blended as in `engine.fitting.fit_bundle`.
+    """
+    counter = config.ensemble_settings.counter
+    lone = len(config.annotators) == 1 and config.lift == 0
+    if not lone or (counts and counter not in config.annotators):
+        members = fit_members(config, training, vocabulary, group)
+        return Said(members.ensemble, members.opinion(asked))
+    ((name, recipe),) = config.annotators.items()
+    said = statements({name: recipe.fit(training, vocabulary, group)}, asked)
+    fusion = Fusion({name: 1.0}, {name: Calibration()}, Calibration())
+    opinion = Opinion(
+        # Of a picture from which it abstains nothing is known.
+        np.nan_to_num(said.scores[name], nan=0),
+        np.zeros(len(asked), dtype=np.bool_),
+        said.quantities.get(name),
+    )
+    return Said(Ensemble(fusion, Cut(), counter), opinion)
+
+
+def given_among(
+    known_K: NDArray[np.int64], said: Said, places_NW: NDArray[np.float32], k: TagCount
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tags that each picture gets: places on the V axis [N, R], and how many count [N].
+
+    Args:
+        known_K: places of the tags that may be given.
+        places_NW: above 0 where a counted word is true.
+        k: how many; under 'true' a picture without a true word gets none, and the order is that of
+            the scores.
+    """
+    if not len(known_K):
+        return np.zeros((len(places_NW), 0), np.int64), np.zeros(len(places_NW), np.int64)
+    if k == "true":
+        counts_N = np.minimum((places_NW > 0).sum(1), len(known_K))
+        scores_NK = said.opinion.scores_BV[:, known_K]
+        order_NR, _ = Cut().rank(scores_NK, max(1, int(counts_N.max(initial=0))))
+        return known_K[order_NR], counts_N
+    return said.ensemble.rank(said.opinion, k, known_K)

@@ -13,6 +13,7 @@ from engine.config import VocabularyConfig
 from engine.corpus import BLOCK, Corpus
 from engine.tensors import Tensors
 from engine.vocab import Vocabulary
+from engine.vocabulary_rules import VocabularyRules
 
 _EMBEDDINGS = "embeddings.npy"
 _PICTURES = "pictures.json"
@@ -64,9 +65,8 @@ class Pictures:
         Raises:
             CorpusError: fewer than two tags are left.
         """
-        tags = [self.tags[row] for row in rows_M]
-        learned = Vocabulary.learn(tags, limits.min_count, limits.max_tags)
-        vocabulary = learned.including(limits.more_tags)
+        given = [self.tags[row] for row in rows_M]
+        vocabulary, tags = limits.learn(given, limits.more_tags)
         labels_MV = vocabulary.encode(tags)
         kept = np.flatnonzero(np.diff(labels_MV.indptr))
         rows = rows_M[kept]
@@ -82,11 +82,21 @@ class Pictures:
         )
         return corpus, vocabulary
 
-    def truth(self, rows_M: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.bool_]:
-        """Which of `words` are tags of which picture, boolean [M, W]."""
+    def places(
+        self, rows_M: NDArray[np.int64], words: Sequence[str], rules: VocabularyRules
+    ) -> NDArray[np.float32]:
+        """Where each of `words` stands among those of them that are tags of a picture.
+
+        From 1, in the given order; 0 for what is no tag: float32 [M, W].
+
+        Args:
+            rules: by which the tags are named anew before they are looked at.
+        """
         counted = Vocabulary(tuple(words), (0,) * len(words))
-        truth_MW: NDArray[np.bool_] = counted.encode([self.tags[r] for r in rows_M]).toarray() > 0
-        return truth_MW
+        places_MW: NDArray[np.float32] = counted.encode_places(
+            [rules.rewritten(self.tags[row]) for row in rows_M]
+        ).toarray()
+        return places_MW
 
     def save(self, folder: Path) -> None:
         """Write into an existing folder; the small file last, so that it vouches for the other."""

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.numerics.metric_registry import METRICS
-from engine.table.config import RowConfig, TableConfig
+from engine.numerics.metric_registry import CURVES, DEPTH, METRICS
+from engine.table.config import RowConfig, TableConfig, TagCount
 
 
 class _Part(BaseModel):
@@ -23,7 +23,7 @@ class Spread(_Part):
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
         """Of at least one value."""
-        found = sorted(round(value, 2) for value in values)
+        found = sorted(round(value, 4) for value in values)
         return cls(median=statistics.median(found), least=found[0], most=found[-1])
 
 
@@ -32,7 +32,7 @@ class Cell(_Part):
 
     Attributes:
         published: the paper's figures by metric.
-        measured: ours by metric, all that the registry has; empty where nothing was measured.
+        measured: ours by metric, all that apply; empty where nothing was measured.
         seeds: of the runs that `measured` is of.
         seconds: of fitting and testing, the median run; they depend on the machine.
         failures: seed -> why the run has no figures.
@@ -46,12 +46,13 @@ class Cell(_Part):
 
 
 class Line(_Part):
-    """A row: the paper's words for it, and what it is of on each corpus."""
+    """A row: the paper's words for it, its tags a picture, and what it is of on each corpus."""
 
     name: str
     visual: str
     text: str
     features: str
+    k: TagCount
     cells: dict[str, Cell]
 
 
@@ -70,9 +71,10 @@ class TableReport(_Part):
 
     title: str
     note: str
-    k: int
+    k: TagCount
     metrics: tuple[str, ...]
     chart: str
+    curves: tuple[str, ...] = ()
     state: str
     corpora: dict[str, CorpusNote]
     rows: tuple[Line, ...]
@@ -95,7 +97,10 @@ def label(row: Line | RowConfig) -> str:
 
 
 def markdown(report: TableReport) -> str:
-    """One table a corpus: the paper's columns, then ours (median, range of the chart's metric)."""
+    """One table a corpus: the paper's columns, then ours (median, range of the chart's metric).
+
+    Then one a curve, with a column for each k.
+    """
     lines = [f"# {report.title}", ""]
     if report.note:
         lines += [report.note, ""]
@@ -105,18 +110,34 @@ def markdown(report: TableReport) -> str:
             f"## {note.title}",
             "",
             f"{note.pictures:,} pictures, {note.tested:,} of them tested on ({note.split}); "
-            f"k = {report.k}, means over {words}.",
+            f"{_count_told(report)}, means over {words}.",
             "",
         ]
         labels = [METRICS[metric].label for metric in report.metrics]
         heads = ["method (the paper's features)", *(f"paper {text}" for text in labels)]
-        heads += ["features here", *labels, f"{METRICS[report.chart].label}, range", "seconds"]
-        text = {0, len(labels) + 1}
-        rule = ["---" if place in text else "---:" for place in range(len(heads))]
+        heads += ["features here", *(["k"] if _k_differs(report) else []), *labels]
+        heads += [f"{METRICS[report.chart].label}, range", "seconds"]
+        rule = ["---" if head in (heads[0], "features here") else "---:" for head in heads]
         lines += [_line(heads), _line(rule)]
         lines += [_line(_cells(report, row, row.cells[name])) for row in report.rows]
-        lines += ["", *_failures(report, name)]
+        lines.append("")
+        for curve in report.curves:
+            lines += [*_curve(report, name, curve), ""]
+        lines += _failures(report, name)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _k_differs(report: TableReport) -> bool:
+    return any(row.k != report.k for row in report.rows)
+
+
+def _count_told(report: TableReport) -> str:
+    if _k_differs(report):
+        return "k tags a picture, as each row says"
+    return {
+        "auto": "as many tags a picture as the method says",
+        "true": "as many tags a picture as are true",
+    }.get(str(report.k), f"k = {report.k}")
 
 
 def _cells(report: TableReport, row: Line, cell: Cell) -> list[str]:
@@ -125,16 +146,35 @@ def _cells(report: TableReport, row: Line, cell: Cell) -> list[str]:
         f"{cell.published[metric]:g}" if metric in cell.published else ""
         for metric in report.metrics
     ]
+    told = [row.features, *([_row_k(row)] if _k_differs(report) else [])]
     if not cell.measured:
         status = "failed" if cell.failures else ""
-        return [label(row), *published, row.features, *([status] * len(report.metrics)), "", ""]
-    ours = [_shown(metric, cell.measured[metric].median) for metric in report.metrics]
-    chart = cell.measured[report.chart]
+        return [label(row), *published, *told, *([status] * len(report.metrics)), "", ""]
+    ours = [_shown(metric, cell) for metric in report.metrics]
     spread = ""
-    if len(cell.seeds) > 1:
-        spread = f"{_shown(report.chart, chart.least)} to {_shown(report.chart, chart.most)}"
+    if len(cell.seeds) > 1 and report.chart in cell.measured:
+        chart = cell.measured[report.chart]
+        digits = METRICS[report.chart].digits
+        spread = f"{chart.least:.{digits}f} to {chart.most:.{digits}f}"
     seconds = "" if cell.seconds is None else f"{cell.seconds:.0f}"
-    return [label(row), *published, row.features, *ours, spread, seconds]
+    return [label(row), *published, *told, *ours, spread, seconds]
+
+
+def _row_k(row: Line) -> str:
+    """Nothing for a row that is the paper's alone."""
+    return str(row.k) if row.features else ""
+
+
+def _curve(report: TableReport, corpus: str, curve: str) -> list[str]:
+    """A table of the medians at each k, of the rows that were measured."""
+    heads = [f"{CURVES[curve]}@k, k =", *map(str, range(1, DEPTH + 1))]
+    lines = [_line(heads), _line(["---", *["---:"] * DEPTH])]
+    for row in report.rows:
+        cell = row.cells[corpus]
+        if cell.measured:
+            points = [_shown(f"{curve}@{k}", cell) for k in range(1, DEPTH + 1)]
+            lines.append(_line([label(row), *points]))
+    return lines
 
 
 def _failures(report: TableReport, corpus: str) -> list[str]:
@@ -146,17 +186,21 @@ def _failures(report: TableReport, corpus: str) -> list[str]:
     return ["Without figures:", "", *told, ""] if told else []
 
 
-def _shown(metric: str, value: float) -> str:
-    return f"{value:.{METRICS[metric].digits}f}"
+def _shown(metric: str, cell: Cell) -> str:
+    """The median; nothing of a metric that does not apply to the row."""
+    if metric not in cell.measured:
+        return ""
+    return f"{cell.measured[metric].median:.{METRICS[metric].digits}f}"
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def line_of(row: RowConfig, cells: Mapping[str, Cell]) -> Line:
+def line_of(row: RowConfig, k: TagCount, cells: Mapping[str, Cell]) -> Line:
     """A row of the configuration with what was measured of it."""
     return Line(
+        k=k,
         name=row.name,
         visual=row.visual,
         text=row.text,

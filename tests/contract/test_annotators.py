@@ -18,12 +18,14 @@ from sklearn.metrics import average_precision_score
 from engine import schema
 from engine.annotators import REGISTRY
 from engine.bundle import BackboneEntry, Manifest, load_bundle, new_bundle, seal_bundle
+from engine.calibration import Calibration
 from engine.corpus import Corpus
 from engine.cut import Cut
 from engine.embed import backbone
+from engine.ensemble import Ensemble
 from engine.errors import BundleError
 from engine.fitting import Material, ranked_tags
-from engine.fusion import Calibration, Fusion, speaking
+from engine.fusion import Fusion, speaking
 from engine.group import Solo
 from engine.image import DecodeLimits
 from engine.numerics.metrics import picture_metrics
@@ -201,8 +203,8 @@ def write_bundle(folder: Path, kind: str, annotator: Annotator, vocabulary: Voca
     spec = backbone("random")
     with new_bundle(folder, overwrite=False) as draft:
         vocabulary.save(draft / "vocabulary.json")
-        Fusion({"one": 1.0}, {"one": Calibration()}, Calibration()).save(draft / "fusion.json")
-        Cut().save(draft / "cut.json")
+        fusion = Fusion({"one": 1.0}, {"one": Calibration()}, Calibration())
+        Ensemble(fusion, Cut()).save(draft)
         (draft / "annotators" / "one").mkdir(parents=True)
         annotator.save(draft / "annotators" / "one")
         manifest = Manifest(

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from engine.bundle import Bundle, load_bundle
+from engine.numerics.metric_registry import METRICS
 from engine.plan import annotation_plan
 from engine.sample import SamplePicture
 from jobs.runner import RunSettings, loop_plan
@@ -46,7 +47,7 @@ def test_fit_evaluate_and_annotate_by_relative_paths(
     assert _listing(Path("new")) == {"bundle", *(f"bundle/{n}" for n in _listing(bundle.folder))}
 
     evaluate = ("evaluate", "--bundle", "new/bundle", "--corpus", "corpus/annotations.jsonl")
-    run = tagloom(*evaluate, "--out", "figures", "--workers", 1)
+    run = tagloom(*evaluate, "--out", "figures", "--report", "--workers", 1)
     assert run.code == 0, run.err
     result = json.loads(run.out)
     assert result == json.loads(Path("figures/metrics.json").read_text())
@@ -55,6 +56,21 @@ def test_fit_evaluate_and_annotate_by_relative_paths(
     assert 0 < result["precision"] <= 100
     assert 0 < result["recall"] <= 100
     assert result["n_plus"] <= result["words"] == len(bundle.vocabulary)
+    # Every metric, but for those of a predicted number of tags.
+    assert set(METRICS) - set(result) == {"lqp_accuracy", "lqp_mse"}
+    assert 0 < result["mean_ndcg"] <= 100
+    assert 0 < result["hamming"] < 1
+    assert {path.name for path in Path("figures").iterdir()} == {
+        "metrics.json",
+        "words.json",
+        "report.html",
+    }
+    page = Path("figures/report.html").read_text(encoding="utf-8")
+    assert f"<code>{bundle.id}</code>" in page
+    assert "How well bundle tags annotations.jsonl" in page
+    # Twelve of the worst pictures and twelve of the best, each to be seen.
+    assert page.count('<li class="card"') == page.count("data:image/jpeg;base64,") == 24
+    assert "Weights over time" in page
     words = json.loads(Path("figures/words.json").read_text())
     assert sum(word["given"] for word in words) == 5 * 150
 

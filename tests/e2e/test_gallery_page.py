@@ -1,14 +1,13 @@
 """The gallery page in a real Chromium without a network."""
 
 import io
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from engine.gallery import (
     GalleryItem,
@@ -17,16 +16,8 @@ from engine.gallery import (
     GalleryTag,
     render_gallery,
 )
+from tests.browsing import CONTRAST, Offline, chromium
 
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-default-browser-check",
-    "--no-first-run",
-]
 NASTY = (
     "<script>window.hacked=1</script>",
     '"><img src=x onerror="window.hacked=1">',
@@ -77,54 +68,25 @@ SECTIONS = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    assert executable, "no chromium on the PATH: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
-class Opener:
-    """Opens galleries offline, and keeps what the pages asked for and complained of."""
-
-    browser: Browser
-    folder: Path
-    opened: int = 0
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+class Opener(Offline):
+    """Opens galleries."""
 
     def __call__(
         self, sections: tuple[GallerySection, ...] = SECTIONS, width: int = 1280, dark: bool = False
     ) -> Page:
-        self.opened += 1
-        file = self.folder / "gallery.html"
-        file.write_text(render_gallery("A gallery", sections), encoding="utf-8")
-        context = self.browser.new_context(
-            viewport={"width": width, "height": 800},
-            color_scheme="dark" if dark else "light",
-            offline=True,
-        )
-        page = context.new_page()
-        page.set_default_timeout(5000)
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.goto(file.as_uri())
-        return page
+        return self.open(render_gallery("A gallery", sections), width, dark)
 
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
     opener = Opener(browser, tmp_path)
     yield opener
-    for context in browser.contexts:
-        context.close()
-    outside = [url for url in opener.requests if not url.startswith(("file://", "data:"))]
-    assert outside == []
-    assert sum(url.startswith("file://") for url in opener.requests) == opener.opened
-    assert opener.complaints == []
+    opener.close()
 
 
 def slide(page: Page, per_cent: int) -> None:
@@ -281,22 +243,6 @@ READ = (
     ".name, .score, .chip:visible, .tally, .who, .label, .error code, .error p, .note, .count",
     ".bundle, dt, dd, small, nav a, #status, .segments span, .legend li, .badge, .pick span",
 )
-CONTRAST = """
-node => {
-  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
-  const light = (...colours) => {
-    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
-      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = [];
-  const style = getComputedStyle;
-  for (let at = node; at; at = at.parentElement) behind.unshift(style(at).backgroundColor);
-  const ground = light(...behind), text = light(...behind, style(node).color);
-  return (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
-}
-"""
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -15,6 +15,7 @@ TABLE = """
 title = "Two of ours"
 seeds = [0, 1]
 metrics = ["precision", "recall", "f1", "n_plus", "picture_f1"]
+curves = ["ndcg", "precision"]
 [corpora.drawn]
 words = "words.txt"
 held_out = 0.2
@@ -30,6 +31,7 @@ name = "Lost vectors"
 fit.annotators.cca-knn = { kind = "cca-knn", tag_vectors = "glove:/nowhere.txt" }
 [[rows]]
 name = "MBRM"
+k = "auto"
 fit.annotators.mbrm = { kind = "mbrm" }
 """
 
@@ -72,8 +74,11 @@ def test_a_table_is_built_and_gone_on_with(tagloom, corpus: Path, tmp_path: Path
     assert text.startswith("# Two of ours\n")
     assert f"| {prior['measured']['f1']['median']:.1f} |" in text
     assert "- Lost vectors, seed 1: " in text
-    with Image.open(out / "table.png") as figure:
-        assert figure.format == "PNG"
+    assert text.count("| MBRM | ") == 3
+    assert [row["k"] for row in report["rows"]] == [5, 5, "auto"]
+    for name in ("table.png", "curves.png"):
+        with Image.open(out / name) as figure:
+            assert figure.format == "PNG"
     results = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
     assert len(results) == 4
     embedded = {path: path.stat().st_mtime_ns for path in out.glob("embedded/*/*.npy")}

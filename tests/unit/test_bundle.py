@@ -19,10 +19,12 @@ from engine.bundle import (
     new_bundle,
     seal_bundle,
 )
+from engine.calibration import Calibration
 from engine.cut import Cut
 from engine.embed import backbone
+from engine.ensemble import Ensemble
 from engine.errors import BundleError
-from engine.fusion import Calibration, Fusion
+from engine.fusion import Fusion
 from engine.image import DecodeLimits
 from engine.pretrained import write_imagenet_bundle
 from engine.thumbnails import save_thumbnails
@@ -32,6 +34,7 @@ THUMBNAILS = {"image-1": b"\xff\xd8one", "image-2": b"", "Bild ü": b"\xff\xd8th
 FILES = (
     "annotators/base/prior.json",
     "cut.json",
+    "ensemble.json",
     "fusion.json",
     "thumbnails/ids.json",
     "thumbnails/thumbnails.safetensors",
@@ -42,8 +45,8 @@ FILES = (
 def fill(draft: Path, tags: tuple[str, ...] = ("sea", "sky", "été")) -> None:
     vocabulary = Vocabulary(tags, tuple(range(len(tags), 0, -1)))
     vocabulary.save(draft / "vocabulary.json")
-    Fusion({"base": 1.0}, {"base": Calibration()}, Calibration()).save(draft / "fusion.json")
-    Cut(0.25).save(draft / "cut.json")
+    fusion = Fusion({"base": 1.0}, {"base": Calibration()}, Calibration())
+    Ensemble(fusion, Cut(0.25)).save(draft)
     (draft / "annotators" / "base").mkdir(parents=True)
     frequencies_V = np.linspace(0.9, 0.1, len(tags), dtype=np.float32)
     Prior(frequencies_V, vocabulary.digest).save(draft / "annotators" / "base")
@@ -156,7 +159,7 @@ def test_another_format_is_refused_by_its_number(folder: Path) -> None:
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     content["format"] = 99
     (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(BundleError, match="bundle format 99, but this version reads 3"):
+    with pytest.raises(BundleError, match="bundle format 99, but this version reads 4"):
         load_bundle(folder)
 
 

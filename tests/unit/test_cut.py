@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from engine import schema
-from engine.cut import Cut, parse_top_k, tag_lists
+from engine.cut import Cut, parse_top_k, tag_lists, tag_thresholds
 from engine.errors import BundleError, ConfigError
 
 BOUNDED = settings(max_examples=80, derandomize=True, deadline=None, database=None)
@@ -67,6 +67,30 @@ def test_the_threshold_with_the_best_f1_is_found(rng: np.random.Generator) -> No
     assert 0.36 < cut.threshold < 0.45
     _, counts_N = cut.rank(scores_NV, "auto")
     assert np.mean(counts_N == np.maximum(truth_NV.sum(axis=1), 1)) > 0.9
+
+
+def test_a_tags_threshold_has_the_best_f1_of_all_thresholds(rng: np.random.Generator) -> None:
+    truth_NV = rng.random((60, 6)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.0]
+    scores_NV = (truth_NV * 0.3 + rng.random(truth_NV.shape).round(1) * 0.7).astype(np.float32)
+    labels_NV = sparse.csr_matrix(truth_NV.astype(np.float32))
+    found = tag_thresholds(scores_NV, labels_NV, 0.123, support=5)
+
+    def f1(tag: int, threshold: float) -> float:
+        given_N = scores_NV[:, tag] >= threshold
+        right = sum(bool(one) for one in given_N & truth_NV[:, tag])
+        return 2 * right / (sum(given_N) + sum(truth_NV[:, tag]))
+
+    carried = truth_NV.sum(0)
+    assert (carried < 5).any()
+    for tag, threshold in enumerate(found):
+        if carried[tag] < 5:
+            assert threshold == 0.123
+            continue
+        assert not np.isin(np.float32(threshold), scores_NV[:, tag]) or threshold == min(
+            scores_NV[:, tag]
+        )
+        best = max(f1(tag, float(score)) for score in scores_NV[:, tag])
+        assert f1(tag, threshold) == pytest.approx(best)
 
 
 def test_learning_leaves_the_scores_alone(rng: np.random.Generator) -> None:

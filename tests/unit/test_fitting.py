@@ -183,7 +183,7 @@ def test_refit_learns_from_the_validation_part_too(material: Material, tmp_path:
 def test_a_large_corpus_validates_on_a_few_of_any_place_in_it(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.fitting.VALIDATION_AT_MOST", 20)
+    monkeypatch.setattr("engine.members.VALIDATION_AT_MOST", 20)
     config = load_config(None, [*QUICK, "refit=false", "validation=0.5"])
     made = fit(tmp_path / "bundle", material, config)
     content = (made.folder / "annotators" / "near" / "transfer.json").read_text(encoding="utf-8")

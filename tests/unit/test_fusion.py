@@ -11,9 +11,11 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.metrics import log_loss
 
+from engine.calibration import Calibration
 from engine.errors import BundleError
-from engine.fusion import Calibration, Fusion, exponentiated_gradient
+from engine.fusion import Fusion
 from engine.numerics.metrics import calibration_error
+from engine.numerics.online_weights import learn_weights
 
 BOUNDED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 Scores = NDArray[np.float32]
@@ -78,29 +80,35 @@ def test_without_both_answers_nothing_is_calibrated(share: float) -> None:
     assert Calibration.learn(truth_NV, same_NV) == Calibration()
 
 
+def weighed(scores: dict[str, Scores], labels_NV: sparse.csr_matrix) -> dict[str, float]:
+    """The weights of calibrated scores, by name."""
+    found_A = learn_weights(np.stack(list(scores.values())), labels_NV, seed=0).weights_A
+    return dict(zip(scores, found_A.tolist(), strict=True))
+
+
 def test_weights_are_a_simplex_and_favour_the_better_annotator() -> None:
     truth_NV, labels_NV = problem()
     scores = {"noise": muddled(truth_NV, 6, 1), "good": truth_NV, "fair": muddled(truth_NV, 2, 2)}
-    weights = exponentiated_gradient(scores, labels_NV, seed=0)
+    weights = weighed(scores, labels_NV)
     assert list(weights) == list(scores)
     assert sum(weights.values()) == pytest.approx(1)
     assert min(weights.values()) > 0
     assert weights["good"] > 1.5 * weights["noise"]
     assert weights["good"] > weights["fair"] > weights["noise"]
-    assert exponentiated_gradient(scores, labels_NV, seed=0) == weights
+    assert weighed(scores, labels_NV) == weights
 
 
 def test_equal_annotators_weigh_the_same() -> None:
     truth_NV, labels_NV = problem()
-    weights = exponentiated_gradient({"a": truth_NV, "b": truth_NV}, labels_NV, seed=0)
+    weights = weighed({"a": truth_NV, "b": truth_NV}, labels_NV)
     assert weights["a"] == pytest.approx(0.5)
 
 
 def test_one_annotator_alone_or_no_labels_at_all_weigh_uniformly() -> None:
     truth_NV, labels_NV = problem()
     nothing = sparse.csr_matrix(np.zeros(labels_NV.shape, np.float32))
-    assert exponentiated_gradient({"a": truth_NV}, labels_NV, seed=0) == {"a": 1}
-    assert exponentiated_gradient({"a": truth_NV, "b": truth_NV}, nothing, seed=0) == {
+    assert weighed({"a": truth_NV}, labels_NV) == {"a": 1}
+    assert weighed({"a": truth_NV, "b": truth_NV}, nothing) == {
         "a": 0.5,
         "b": 0.5,
     }
@@ -193,7 +201,7 @@ def test_weights_are_shared_out_among_those_awake() -> None:
     scores = {"base": muddled(truth_NV, 3, 1), "good": truth_NV, "bad": muddled(truth_NV, 8, 2)}
     scores["good"] = abstaining(scores["good"], ~is_first_N)
     scores["bad"] = abstaining(scores["bad"], is_first_N)
-    weights = exponentiated_gradient(scores, labels_NV, seed=0)
+    weights = weighed(scores, labels_NV)
     assert sum(weights.values()) == pytest.approx(1)
     assert weights["good"] > weights["base"] > weights["bad"]
 

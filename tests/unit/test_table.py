@@ -2,31 +2,42 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
 import jobs
+from engine import schema
 from engine.annotators import REGISTRY
 from engine.annotators.linear import LinearRecipe
 from engine.annotators.mbrm import MbrmRecipe
 from engine.annotators.prior import PriorRecipe
 from engine.annotators.social import SocialRecipe
 from engine.bundle import load_bundle, new_bundle
+from engine.calibration import Calibration
 from engine.config import FitConfig, VocabularyConfig
 from engine.corpus import Corpus
+from engine.cut import Cut
+from engine.ensemble import CountConfig, Ensemble, Opinion
 from engine.errors import ConfigError, CorpusError
 from engine.fitting import Material, fit_bundle, score_corpus
-from engine.group import Solo
-from engine.numerics.metric_registry import METRICS, Answers
-from engine.table.config import TableConfig, load_table
-from engine.table.measure import Trial, answers_among, fitted_scores, measure
+from engine.fusion import Fusion
+from engine.group import Group, Solo
+from engine.measuring import answers_among, places_among
+from engine.numerics.metric_registry import METRICS, Answers, figures_of
+from engine.recipe import Annotator, Verdict
+from engine.table.config import TableConfig, TagCount, load_table
+from engine.table.measure import Said, Trial, given_among, measure, said_of
 from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
 from engine.vocab import Vocabulary
-from jobs.chart import draw_chart
+from engine.vocabulary_rules import VocabularyRules
+from jobs.chart import draw_chart, draw_curves
 from jobs.table import table_path
 from jobs.table_corpora import engine_state, parse_places
 from jobs.trials import Outcome, Task
@@ -113,6 +124,14 @@ def test_defaults_reach_every_row_that_is_fitted(tmp_path: Path) -> None:
     assert (second.fit.lift, second.fit.embed.backbone) == (0, "random")
     assert second.fit.embed.geometry == "crop"
     assert second.fit.annotators == {"one": PriorRecipe()}
+    assert [config.count_of(row) for row in config.rows] == [3, 3]
+
+
+def test_a_row_may_have_a_number_of_tags_of_its_own(tmp_path: Path) -> None:
+    text = SMALL.replace('name = "A"', 'name = "A"\nk = "true"')
+    config = load_table(written(tmp_path, text), ['k="auto"', 'curves=["ndcg"]'])
+    assert [config.count_of(row) for row in config.rows] == ["true", "auto"]
+    assert config.curves == ("ndcg",)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +145,9 @@ def test_defaults_reach_every_row_that_is_fitted(tmp_path: Path) -> None:
         (('name = "B"', 'name = "B"\ncolour = 1'), r"rows\.1\.colour"),
         (('title = "Small"', 'title = "Small"\nseeds = [1, 2, 1]'), "one is named twice"),
         (("[corpora.ours]", "[corpora.ours]\nheld_out = 1.0"), "held_out"),
+        (('title = "Small"', 'title = "Small"\ncurves = ["recall"]'), "no curve 'recall'"),
+        (('name = "B"', 'name = "B"\nk = "some"'), r"rows\.1\.k"),
+        (('name = "B"', 'name = "B"\nk = 0'), r"rows\.1\.k"),
         (("[defaults]", "[default]"), "default: Extra inputs"),
         (("[[rows]]", "[[lines]]"), "not a table; write one"),
         (('title = "Small"', "title ="), "not TOML"),
@@ -153,34 +175,152 @@ def test_places_are_names_and_paths() -> None:
 def test_every_metric_by_hand() -> None:
     truth_NW = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool)
     given_NW = np.array([[1, 0, 1, 0], [1, 0, 1, 0]], dtype=bool)
-    answers = Answers(given_NW.astype(np.float32), given_NW, truth_NW)
-    found = {name: round(metric.measure(answers), 6) for name, metric in METRICS.items()}
+    scores_NW = np.array([[1, 0.5, 1, 0], [1, 0, 1, 0]], dtype=np.float32)
+    # The first picture's true tags are the second word, then the first.
+    places_NW = np.array([[2, 1, 0, 0], [1, 0, 0, 0]], dtype=np.float32)
+    quantity_N = np.array([2.25, 2.5], dtype=np.float32)
+    answers = Answers(scores_NW, given_NW, truth_NW, None, places_NW, quantity_N)
+    found = {name: round(value, 6) for name, value in figures_of(answers).items()}
     by_word, by_picture = 2 * 0.25 * 0.25 / 0.5, 2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3)
-    assert found == {
+    # Both rank the first word, the third, the second, the fourth.
+    second, at = 2**0.5 - 1, [1 / np.log(place) for place in (2, 3, 4)]
+    z = at[0] + second * at[1]
+    ndcg = [(second + 1) / 2, (second * at[0] / z + 1) / 2]
+    ndcg += [((second * at[0] + at[2]) / z + 1) / 2] * 8
+    precision = [1, 2 / 4, *(3 / (2 * k) for k in range(3, 11))]
+    expected = {
         "precision": 25.0,
         "recall": 25.0,
-        "f1": round(100 * by_word, 6),
+        "f1": 100 * by_word,
         "n_plus": 1.0,
         "picture_precision": 50.0,
-        "picture_recall": round(200 / 3, 6),
-        "picture_f1": round(100 * by_picture, 6),
-        "h_f1": round(100 * 2 * by_word * by_picture / (by_word + by_picture), 6),
+        "picture_recall": 200 / 3,
+        "picture_f1": 100 * by_picture,
+        "h_f1": 100 * 2 * by_word * by_picture / (by_word + by_picture),
+        # Both words that are true have their pictures before all others.
+        "map": 100.0,
+        "hamming": 3 / 8,
+        "lqp_accuracy": 50.0,
+        "lqp_mse": (0.25**2 + 1.5**2) / 2,
+        # The pairs at 1 of which half are right, one at a half that is, the rest at 0.
+        "ece": (4 * 0.5 + 0.5) / 8,
+        **{f"ndcg@{k}": 100 * ndcg[k - 1] for k in range(1, 11)},
+        "mean_ndcg": 10 * sum(ndcg),
+        **{f"precision@{k}": 100 * precision[k - 1] for k in range(1, 11)},
+        "mean_precision": 10 * sum(precision),
     }
+    assert found == {name: round(float(value), 6) for name, value in expected.items()}
+    assert list(found) == list(METRICS)
+
+
+def test_a_metric_that_does_not_apply_is_left_out() -> None:
+    truth_NW = np.array([[1, 0], [0, 0]], dtype=bool)
+    answers = Answers(truth_NW.astype(np.float32), truth_NW, truth_NW)
+    assert set(METRICS) - set(figures_of(answers)) == {"lqp_accuracy", "lqp_mse"}
+    with pytest.raises(ValueError, match="no number of tags was predicted"):
+        METRICS["lqp_mse"].measure(answers)
+
+
+def test_without_an_order_every_true_tag_is_as_relevant() -> None:
+    truth_NW = np.array([[1, 1, 0], [0, 0, 0]], dtype=bool)
+    scores_NW = np.array([[0.1, 0.2, 0.0], [0.9, 0.0, 0.0]], dtype=np.float32)
+    found = figures_of(Answers(scores_NW, truth_NW, truth_NW))
+    # The picture without tags counts for precision, where it has none, and not for NDCG.
+    assert [found[f"ndcg@{k}"] for k in (1, 2, 10)] == [100, 100, 100]
+    assert [found[f"precision@{k}"] for k in (1, 2, 4)] == [50, 50, 25]
+    untagged = np.zeros_like(truth_NW)
+    nothing = figures_of(Answers(scores_NW, truth_NW, untagged))
+    assert nothing["mean_ndcg"] == nothing["map"] == nothing["h_f1"] == 0
+
+
+def test_a_ranking_of_its_own_goes_before_the_scores() -> None:
+    truth_NW = np.array([[1, 0, 0]], dtype=bool)
+    scores_NW = np.array([[0.1, 0.2, 0.3]], dtype=np.float32)
+    found = figures_of(Answers(scores_NW, truth_NW, truth_NW, np.array([[0, 2]])))
+    assert found["ndcg@1"] == found["precision@1"] == 100
+    assert figures_of(Answers(scores_NW, truth_NW, truth_NW))["precision@1"] == 0
+
+
+def saying(
+    scores_NV: NDArray[np.float32], cut: Cut | None = None, informed_N: list[bool] | None = None
+) -> Said:
+    informed = informed_N or [False] * len(scores_NV)
+    fusion = Fusion({"a": 1.0}, {"a": Calibration()}, Calibration())
+    return Said(Ensemble(fusion, cut or Cut()), Opinion(scores_NV, np.array(informed)))
+
+
+def answers_of(
+    words: tuple[str, ...],
+    vocabulary: Vocabulary,
+    said: Said,
+    places_NW: NDArray[np.float32],
+    k: TagCount,
+) -> Answers:
+    given = given_among(places_among(words, vocabulary), said, places_NW, k)
+    return answers_among(words, vocabulary, said.opinion.scores_BV, *given, places_NW)
 
 
 def test_answers_are_among_the_counted_words_alone() -> None:
     vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
     scores_NV = np.array([[0.9, 0.2, 0.2, 0.1], [0.0, 0.0, 0.0, 0.8]], dtype=np.float32)
     words = ("unseen", "dog", "cat", "sky")
-    answers = answers_among(words, vocabulary, scores_NV, np.zeros((2, 4), dtype=bool), 2)
+    answers = answers_of(words, vocabulary, saying(scores_NV), np.zeros((2, 4), np.float32), 2)
     # The sea is not counted; the tie of the first goes to the more frequent sky, then the dog.
     assert [[words[w] for w in np.flatnonzero(row)] for row in answers.given_NW] == [
         ["dog", "sky"],
         ["cat", "sky"],
     ]
     np.testing.assert_array_equal(answers.scores_NW[1], np.float32([0, 0, 0.8, 0]))
-    nothing = answers_among(("x", "y"), vocabulary, scores_NV, np.zeros((2, 2), dtype=bool), 2)
+    # The ranking goes on behind what is given, and has no word that was never trained on.
+    ranked = [[words[w] for w in row if w >= 0] for row in answers.best_NK]
+    assert ranked == [["sky", "dog", "cat"], ["cat", "sky", "dog"]]
+    nothing = answers_of(("x", "y"), vocabulary, saying(scores_NV), np.zeros((2, 2), np.float32), 2)
     assert not nothing.given_NW.any()
+    assert figures_of(nothing)["precision@1"] == 0
+
+
+def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
+    vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
+    scores_NV = np.float32([[0.9, 0.8, 0.7, 0.1], [0.1, 0.2, 0.3, 0.4], [0.6, 0.2, 0.9, 0.3]])
+    places_NW = np.float32([[1, 2, 0], [0, 0, 0], [0, 0, 1]])
+    said = saying(scores_NV, Cut(threshold=0.5, informed=0.65), [False, False, True])
+    words = ("sea", "dog", "unseen")
+    given = {
+        k: answers_of(words, vocabulary, said, places_NW, k).given_NW.sum(1).tolist()
+        for k in (1, 2, 9, "true", "auto")
+    }
+    # No more than the two words that were trained on; under 'auto' always the best of them.
+    assert given == {
+        1: [1, 1, 1],
+        2: [2, 2, 2],
+        9: [2, 2, 2],
+        "true": [2, 0, 1],
+        "auto": [2, 1, 1],
+    }
+
+
+def test_what_is_given_goes_before_what_scores_more() -> None:
+    vocabulary = Vocabulary(("sea", "sky", "dog", "cat"), (4, 3, 2, 1))
+    scores_NV = np.float32([[0.9, 0.2, 0.4, 0.1], [0.0, 0.0, 0.0, 1.0]])
+    words = ("cat", "sky", "sea", "unseen")
+    # The first is given its cat, then its sky; the second nothing.
+    given_NR, counts_N = np.array([[3, 1, 0], [0, 0, 0]]), np.array([2, 0])
+    answers = answers_among(
+        words, vocabulary, scores_NV, given_NR, counts_N, np.float32([[1, 0, 0, 0]] * 2)
+    )
+    assert answers.given_NW.tolist() == [[True, True, False, False], [False] * 4]
+    assert answers.best_NK[:, :4].tolist() == [[0, 1, 2, -1], [0, 2, 1, -1]]
+    assert answers.quantity_N is None
+
+
+def test_the_order_of_the_true_tags_is_that_of_the_counted_ones() -> None:
+    tags = (("sea", "sky", "dog"), ("cat",), ("dog", "unseen", "sea"))
+    pictures = Pictures(("a", "b", "c"), np.zeros((3, 1), np.float32), tags, (1,))
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"), VocabularyRules())
+    assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 0]]
+    renamed = VocabularyRules(aliases={"cat": "owl"})
+    found = pictures.places(np.array([2, 0, 1]), ("dog", "sea", "owl"), renamed)
+    assert found.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 1]]
 
 
 def drawn_pictures() -> Pictures:
@@ -232,7 +372,17 @@ def test_a_row_is_measured_by_the_protocol() -> None:
     assert figures["recall"] == pytest.approx(100 * recall)
     assert figures["f1"] == pytest.approx(200 * precision * recall / (precision + recall))
     assert figures["n_plus"] == sum(count > 0 for count in right.values())
-    assert set(figures) == set(METRICS)
+    ndcgs = []
+    for place, row in enumerate(test_rows):
+        true_words = [word for word in pictures.tags[row] if word in words]
+        best = sorted(known, key=lambda word: -scores_NV[place, vocabulary.index[word]])
+        gain = {word: 2 ** (1 - p / len(true_words)) - 1 for p, word in enumerate(true_words)}
+        if gain:
+            gained = gain.get(best[0], 0) + gain.get(best[1], 0) / np.log2(3)
+            ideal = [*gain.values(), 0]
+            ndcgs.append(gained / (ideal[0] + ideal[1] / np.log2(3)))
+    assert figures["ndcg@2"] == pytest.approx(100 * np.mean(ndcgs))
+    assert set(METRICS) - set(figures) == {"lqp_accuracy", "lqp_mse"}
     assert measure(config, trial, Solo()) == figures
 
 
@@ -245,6 +395,61 @@ def test_a_test_part_of_its_own_is_tested_whole() -> None:
     assert measure(config, trial, Solo())["picture_recall"] > 60
 
 
+def test_the_true_number_of_tags_is_the_upper_bound() -> None:
+    pictures = drawn_pictures()
+    config = FitConfig(annotators={"one": MbrmRecipe(bandwidth=0.3)}, lift=0)
+    figures = {
+        k: measure(config, Trial(pictures, None, 0.3, 7, None, k), Solo())
+        for k in (1, 3, "true", "auto")
+    }
+    best = figures["true"]
+    # As many are given as are true, but for a word that is only in a tested picture.
+    assert best["picture_precision"] == pytest.approx(best["picture_recall"])
+    assert all(best["picture_f1"] >= one["picture_f1"] for one in figures.values())
+    # The ranking is the same, however many are given, unless part of it went to learning a cut.
+    assert figures[1]["mean_ndcg"] == figures[3]["mean_ndcg"] == best["mean_ndcg"]
+    assert figures[1]["picture_f1"] != figures["auto"]["picture_f1"]
+
+
+class Counting(PriorRecipe):
+    """Says of each picture that it has as many tags as its first feature says."""
+
+    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
+        annotator = super().fit(corpus, vocabulary, group)
+        score = annotator.score
+
+        def count(batch: pa.Table) -> Verdict:
+            quantity_B = schema.float_tensor(batch, schema.EMBEDDING)[:, 0]
+            return replace(score(batch), quantity_B=quantity_B)
+
+        object.__setattr__(annotator, "score", count)
+        return annotator
+
+
+def test_the_number_of_tags_that_an_annotator_predicts_is_measured_and_given() -> None:
+    pictures = drawn_pictures()
+    counts_N = np.array([len(tags) for tags in pictures.tags])
+    # Right of every second picture, and two too many of the others.
+    told_N = counts_N + 2 * (np.arange(80) % 2)
+    pictures.embeddings_ND[:, 0] = told_N
+    count = CountConfig.model_validate({"method": "lqp", "from": "one"})
+    config = FitConfig.model_construct(annotators={"one": Counting()}, lift=0.0, count=count)
+    trial = Trial(pictures, None, 0.3, 7, None, "auto")
+    _, test_rows = trial.rows()
+    wrong = float((test_rows % 2).mean())
+    figures = measure(config, trial, Solo())
+    assert figures["lqp_accuracy"] == pytest.approx(100 * (1 - wrong))
+    assert figures["lqp_mse"] == pytest.approx(4 * wrong)
+    # So many are given: right ones and wrong ones together are what was told.
+    told = np.minimum(told_N[test_rows], 7).sum()
+    right = figures["picture_recall"] * counts_N[test_rows].sum()
+    assert figures["picture_precision"] == pytest.approx(right / told)
+    # With a fixed number the prediction is measured all the same.
+    fixed = measure(config, replace(trial, k=3), Solo())
+    assert fixed["lqp_mse"] == figures["lqp_mse"]
+    assert fixed["picture_f1"] != figures["picture_f1"]
+
+
 def test_several_annotators_are_blended_and_one_is_not(material: Material) -> None:
     pictures = Pictures.of(material.corpus, material.vocabulary)
     rows = np.arange(len(pictures))
@@ -253,14 +458,13 @@ def test_several_annotators_are_blended_and_one_is_not(material: Material) -> No
     assert ordered == list(pictures.tags[7])
     asked, _ = pictures.corpus(rows[200:], VocabularyConfig())
     one = FitConfig(annotators={"a": MbrmRecipe()}, lift=0)
-    alone = fitted_scores(one, training, vocabulary, asked, Solo())
+    alone = said_of(asked, one, training, vocabulary, Solo()).opinion.scores_BV
     plain = score_corpus(MbrmRecipe().fit(training, vocabulary, Solo()), asked)
     np.testing.assert_array_equal(alone, plain)
     two = FitConfig(annotators={"a": MbrmRecipe(), "b": PriorRecipe()}, lift=0)
-    blended = fitted_scores(two, training, vocabulary, asked, Solo())
-    lifted = fitted_scores(
-        one.model_copy(update={"lift": 0.5}), training, vocabulary, asked, Solo()
-    )
+    blended = said_of(asked, two, training, vocabulary, Solo()).opinion.scores_BV
+    more = one.model_copy(update={"lift": 0.5})
+    lifted = said_of(asked, more, training, vocabulary, Solo()).opinion.scores_BV
     for scores in (blended, lifted):
         assert np.isfinite(scores).all()
         assert np.abs(scores - plain).max() > 1e-3
@@ -268,7 +472,9 @@ def test_several_annotators_are_blended_and_one_is_not(material: Material) -> No
     social = FitConfig.model_construct(annotators={"a": SocialRecipe()}, lift=0)
     silent = Pictures(pictures.ids, pictures.embeddings_ND, pictures.tags, pictures.levels)
     quiet, _ = silent.corpus(rows[200:], VocabularyConfig())
-    np.testing.assert_array_equal(fitted_scores(social, training, vocabulary, quiet, Solo()), 0)
+    np.testing.assert_array_equal(
+        said_of(quiet, social, training, vocabulary, Solo()).opinion.scores_BV, 0
+    )
 
 
 def test_a_blend_is_that_of_a_bundle(
@@ -287,7 +493,7 @@ def test_a_blend_is_that_of_a_bundle(
     by_bundle = bundle.fusion(
         {name: score_corpus(bundle.annotator(name), asked) for name in annotators}
     )
-    found = fitted_scores(config, training, vocabulary, asked, Solo())
+    found = said_of(asked, config, training, vocabulary, Solo()).opinion.scores_BV
     np.testing.assert_array_equal(found, by_bundle)
 
 
@@ -327,7 +533,7 @@ def test_a_run_is_known_by_all_that_decides_it() -> None:
     ]  # fmt: skip
     other = [
         {"seed": 1}, {"training": "/here/c-2"}, {"test": "/here/c-1"}, {"held_out": 0.2},
-        {"words": ("a",)}, {"words": None}, {"k": 4}, {"state": "t"},
+        {"words": ("a",)}, {"words": None}, {"k": 4}, {"k": "auto"}, {"state": "t"},
         {"fit": fit.model_copy(update={"annotators": {"one": MbrmRecipe()}})},
         {"fit": fit.model_copy(update={"annotators": {"one": MbrmRecipe(mu=2)}})},
         {"fit": fit.model_copy(update={"lift": 0.1})},
@@ -346,7 +552,7 @@ def test_a_failure_is_told_in_one_line() -> None:
 def report_of(cells: dict[str, Cell]) -> TableReport:
     note = CorpusNote(title="Ours", pictures=100, tested=10, words=3, split="a share of 0.1")
     rows = tuple(
-        Line(name=name, visual="HC", text="", features="lite0", cells={"ours": cell})
+        Line(name=name, visual="HC", text="", features="lite0", k=5, cells={"ours": cell})
         for name, cell in cells.items()
     )
     return TableReport(
@@ -392,4 +598,54 @@ def test_the_markdown_says_what_was_measured() -> None:
         "- Broken (HC), seed 1: no such file",
     ]
     assert TableReport.model_validate(json.loads(report.model_dump_json())) == report
+    assert draw_chart(report).startswith(b"\x89PNG")
+
+
+def curves_at(start: float) -> dict[str, Spread]:
+    return {
+        f"{curve}@{k}": Spread.of([start - k, start + k])
+        for curve in ("ndcg", "precision")
+        for k in range(1, 11)
+    }
+
+
+def test_the_markdown_tells_curves_and_a_rows_own_k() -> None:
+    report = report_of(
+        {
+            "Ranked": Cell(measured={"f1": Spread.of([40]), **curves_at(50)}, seeds=(0, 1)),
+            "Paper's": Cell(published={"f1": 30}),
+            "Other": Cell(measured={"f1": Spread.of([30]), **curves_at(70)}, seeds=(0,)),
+        }
+    )
+    rows = (
+        report.rows[0].model_copy(update={"k": "true"}),
+        report.rows[1].model_copy(update={"features": ""}),
+        report.rows[2],
+    )
+    report = report.model_copy(update={"rows": rows, "curves": ("ndcg", "precision")})
+    text = markdown(report).splitlines()
+    assert text[6].endswith("k tags a picture, as each row says, means over 3 words.")
+    assert text[8:] == [
+        "| method (the paper's features) | paper F1 | paper N+ | features here | k | F1 | N+ "
+        "| F1, range | seconds |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Ranked (HC) |  |  | lite0 | true | 40.0 |  | 40.0 to 40.0 |  |",
+        "| Paper's (HC) | 30 |  |  |  |  |  |  |  |",
+        "| Other (HC) |  |  | lite0 | 5 | 30.0 |  |  |  |",
+        "",
+        "| NDCG@k, k = | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| Ranked (HC) | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 |",
+        "| Other (HC) | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 |",
+        "",
+        "| Precision@k, k = | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| Ranked (HC) | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 |",
+        "| Other (HC) | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 | 70.0 |",
+    ]
+    figure = draw_curves(report)
+    assert figure.startswith(b"\x89PNG")
+    # A row more is drawn.
+    fewer = report.model_copy(update={"rows": rows[:2]})
+    assert draw_curves(fewer) != figure
     assert draw_chart(report).startswith(b"\x89PNG")
