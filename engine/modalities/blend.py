@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine.fusion import Calibration
+from engine.calibration import Calibration
 from engine.group import Group
 from engine.numerics.online_weights import Waypoint, learn_weights
 

@@ -76,7 +76,7 @@ class TrainingSettings(_Section):
         learning_rate=5e-3, epochs=5, batch=64, schedule="constant"
     )
     optimisation: Optimisation = Optimisation(
-        learning_rate=2e-3, weight_decay=0.01, epochs=20, batch=64
+        learning_rate=2e-3, weight_decay=0.01, epochs=15, batch=64
     )
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     refits: bool = True

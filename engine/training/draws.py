@@ -1,9 +1,21 @@
 """Random numbers for every unit of a network, the same whichever rank has the picture."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 _TURNS = 1 << 20
+_KEPT = 128
+"""Layers whose numbers are kept from batch to batch."""
+
+
+@lru_cache(_KEPT)
+def _turns_and_starts(
+    units: int, key: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rng = np.random.default_rng(key)
+    return rng.integers(1, _TURNS, units).astype(np.float64), rng.random(units)
 
 
 def unit_draws(
@@ -19,9 +31,7 @@ def unit_draws(
         draws_B: one a picture and epoch, such as `Batch.draws_B`.
         key: not negative; of the layer and the epoch.
     """
-    rng = np.random.default_rng(key)
-    turns_U = rng.integers(1, _TURNS, units)
-    start_U = rng.random(units)
+    turns_U, start_U = _turns_and_starts(units, key)
     found_BU = draws_B[:, None] * turns_U + start_U
     found_BU -= np.floor(found_BU)
     # Rounded to float32 the largest would be 1.
