@@ -55,6 +55,7 @@ def _course(fusion: Fusion) -> Course | None:
         names,
         tuple(triples for triples, _ in fusion.course),
         tuple(tuple(weights.get(name, 0.0) for name in names) for _, weights in fusion.course),
+        tuple(fusion.weights.values()),
     )
 
 

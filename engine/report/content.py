@@ -40,11 +40,16 @@ class Facts:
 
 @dataclass(frozen=True)
 class Course:
-    """How the annotators' weights went while they were learned: after so many triples, [T, A]."""
+    """How the annotators' weights went while they were learned: after so many triples, [T, A].
+
+    Attributes:
+        used_A: those that the bundle blends by: the means over the course, not its end.
+    """
 
     names: tuple[str, ...]
     triples_T: tuple[int, ...]
     weights_TA: tuple[tuple[float, ...], ...]
+    used_A: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -258,19 +258,27 @@ def _weights(course: Course) -> Drawing:
     svg = chart(
         "weights",
         "Weights of the annotators while they are learned",
-        "By exponentiated gradient; the first and the last are in the table below.",
+        "By exponentiated gradient; the first, the last and those in use are in the table below.",
         Axis.whole("triples of a picture, a true and a false tag", 0, course.triples_T[-1]),
         Axis.shares("weight", min(1.0, most * 1.05)),
         series,
     )
-    note = "" if len(order) <= HUES else f"The {HUES} heaviest of {len(order)} are drawn."
+    note = "The bundle blends by the means over the course."
+    if len(order) > HUES:
+        note += f" The {HUES} heaviest of {len(order)} are drawn."
     return Drawing(
         "Weights over time",
         svg,
         note,
         tuple((one.hue, one.name) for one in series),
-        ("Annotator", "First", "Last"),
-        tuple((course.names[p], f"{course.weights_TA[0][p]:.3f}", f"{last[p]:.3f}") for p in order),
+        ("Annotator", "First", "Last", "In use"),
+        tuple(
+            (
+                course.names[p],
+                *(f"{w[p]:.3f}" for w in (course.weights_TA[0], last, course.used_A)),
+            )
+            for p in order
+        ),
     )
 
 

@@ -33,7 +33,9 @@ def report() -> str:
     examples = Examples(
         shown(answers, WORDS, worst, ids, pictures), shown(answers, WORDS, best, ids, pictures)
     )
-    course = Course(("linear", "knn"), (0, 50, 100), ((0.5, 0.5), (0.7, 0.3), (0.8, 0.2)))
+    course = Course(
+        ("linear", "knn"), (0, 50, 100), ((0.5, 0.5), (0.7, 0.3), (0.8, 0.2)), (0.7, 0.3)
+    )
     trained = {word: 3 * number for number, word in enumerate(WORDS[:-1])}
     facts = Facts("How well it tags", "0123456789abcdef", "/a/corpus", "auto", 120, 3, 1)
     return render_report(facts, answers, WORDS, trained, examples, course)
@@ -116,8 +118,8 @@ def test_charts_can_be_read_out_and_their_numbers_opened(offline: Offline) -> No
     weights = page.locator("#learned details")
     weights.locator("summary").click()
     assert weights.locator("tbody tr").all_inner_texts() == [
-        "linear\t0.500\t0.800",
-        "knn\t0.500\t0.200",
+        "linear\t0.500\t0.800\t0.700",
+        "knn\t0.500\t0.200\t0.300",
     ]
     # Every line is within its chart.
     for chart in page.locator("svg.chart").all():

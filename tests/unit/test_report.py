@@ -19,7 +19,6 @@ SCORES = np.where(GIVEN, np.float32([[0.9], [0.8], [0.7], [0.75], [0.6]]), 0.1).
 ANSWERS = Answers(SCORES, GIVEN, TRUTH, None, TRUTH.astype(np.float32))
 TRAINED = {"sea": 9, "sky": 0, "cat": 3}
 FACTS = Facts("How well it tags", "0123", "corpus", "5", 5, 2, 1)
-COURSE = Course(("a", "b"), (0, 10, 20), ((0.5, 0.5), (0.6, 0.4), (0.9, 0.1)))
 
 
 def test_words_by_hand() -> None:
@@ -121,7 +120,7 @@ def page_of(text: str) -> str:
     words = (text, *WORDS[1:])
     one = Shown(text, None, ((text, 0.5, True),), (text,), 0.5)
     facts = Facts(text, text, text, "auto", 5, 0, 0)
-    course = Course((text, "b"), (0, 10), ((0.5, 0.5), (0.6, 0.4)))
+    course = Course((text, "b"), (0, 10), ((0.5, 0.5), (0.6, 0.4)), (0.6, 0.4))
     return render_report(facts, ANSWERS, words, {text: 3}, Examples((one,), (one,)), course)
 
 
