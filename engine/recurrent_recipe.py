@@ -163,7 +163,8 @@ class RecurrentRecipe(Recipe):
             mean_D, scale_D = regressor.mean.numpy(), regressor.scale.numpy() * unit
 
             def features(rows_B: NDArray[np.int64]) -> NDArray[np.float32]:
-                return (np.asarray(corpus.embeddings_ND[rows_B]) - mean_D) * scale_D
+                scaled_BD: NDArray[np.float32] = (corpus.embeddings_ND[rows_B] - mean_D) * scale_D
+                return scaled_BD
 
             train(network, _loss(features, targets), corpus.ids, self.optimisation, group)
             with torch.no_grad():

@@ -34,7 +34,8 @@ class Targets:
     @property
     def is_tag_NT(self) -> NDArray[np.bool_]:
         """Where there is a tag."""
-        return self.tags_NT != NOTHING
+        is_tag_NT: NDArray[np.bool_] = self.tags_NT != NOTHING
+        return is_tag_NT
 
 
 def padded_targets(lists: Sequence[NDArray[np.int64]], limit: int) -> Targets:
@@ -140,7 +141,7 @@ def ordered_scores(decoded: Decoded) -> NDArray[np.float32]:
     taken has half the largest probability it had at any step: at most 1/2, below all that were.
     """
     steps = decoded.tags_BT.shape[1]
-    scores_BV = decoded.largest_BV.clip(0, 1) / 2
+    scores_BV = (decoded.largest_BV.clip(0, 1) / 2).astype(np.float32)
     if not steps:
         return scores_BV
     below_T = steps - 1 - np.arange(steps)

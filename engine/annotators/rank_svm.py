@@ -37,7 +37,7 @@ class RankSvmRecipe(Recipe):
 
     kind: Literal["rank-svm"] = "rank-svm"
     shrinkage: PositiveFloat = 1.0
-    penalty: PositiveFloat = 10.0
+    penalty: PositiveFloat = 100.0
     iterations: PositiveInt = 50
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "RankSvm":
