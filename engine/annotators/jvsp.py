@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from engine.beam import Propagation
@@ -28,19 +30,27 @@ class JvspRecipe(PropagationRecipe):
 
     kind: Literal["jvsp"] = "jvsp"
     width: PositiveInt = 128
-    transfer: jvsp.Transfer = "softmax"
-    alpha: NonNegativeFloat = 0.5
+    transfer: jvsp.Transfer = "sigmoid"
+    alpha: NonNegativeFloat = 0.002
     beta: NonNegativeFloat = 0.01
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=1e-3, betas=(0.8, 0.999), epochs=20, schedule="staircase", clip=5.0
+            learning_rate=0.01,
+            betas=(0.8, 0.999),
+            batch=32,
+            epochs=15,
+            schedule="staircase",
+            decay=0.3,
+            decay_every=6,
         )
     )
 
-    def _network(self, features: int, tags: int) -> "nn.Module":
+    def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         from engine.training.jvsp import Jvsp
 
-        return Jvsp(features, tags, self.width, self.transfer, self.dropout, self.alpha, self.beta)
+        return Jvsp(
+            features, len(prior_V), self.width, self.transfer, self.dropout, self.alpha, self.beta
+        )
 
     def _rate(self, name: str) -> float:
         # A softmax over M features is 1 / M on average: what reads it has to move M times as far.

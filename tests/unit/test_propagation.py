@@ -41,7 +41,7 @@ def made(kind: str, semantic: float = 0.7) -> nn.Module:
     torch.manual_seed(1)
     network: nn.Module
     if kind == "sr-cnn-rnn":
-        network = SrCnnRnn(FEATURES, TAGS, EMBEDDING, HIDDEN, 0.5, semantic)
+        network = SrCnnRnn(FEATURES, np.zeros(TAGS, np.float32), EMBEDDING, HIDDEN, 0.5, semantic)
     else:
         network = {"cnn-rnn": CnnRnn, "ria": Ria}[kind](FEATURES, TAGS, EMBEDDING, HIDDEN, 0.5)
     with torch.no_grad():
