@@ -73,9 +73,15 @@ class PropagationRecipe(Recipe):
 
     @abstractmethod
     def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
-        """What is trained; `prior_V` has the log-odds of each tag. From features [B, D] and targets [B, T], and labels [B, V] where the
-        recipe `wants_labels`, its forward pass gives the loss [B]. The layer `image`, and no other,
-        sees the features."""
+        """What is trained.
+
+        From features [B, D] and targets [B, T], and labels [B, V] where the recipe `wants_labels`,
+        its forward pass gives the loss [B]. The layer `image`, and no other, sees the features.
+
+        Args:
+            features: D.
+            prior_V: the log-odds of each tag.
+        """
 
     @abstractmethod
     def _annotator(self, fitted: "Fitted") -> Annotator:

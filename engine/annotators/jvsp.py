@@ -35,13 +35,13 @@ class JvspRecipe(PropagationRecipe):
     beta: NonNegativeFloat = 0.01
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=0.01,
+            learning_rate=0.02,
             betas=(0.8, 0.999),
             batch=32,
-            epochs=15,
+            epochs=10,
             schedule="staircase",
             decay=0.3,
-            decay_every=6,
+            decay_every=4,
         )
     )
 

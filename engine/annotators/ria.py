@@ -33,7 +33,7 @@ class RiaRecipe(PropagationRecipe):
     embedding: PositiveInt = 64
     hidden: PositiveInt = 128
     optimisation: Optimisation = Field(
-        default=Optimisation(learning_rate=0.01, epochs=15, batch=32)
+        default=Optimisation(learning_rate=0.01, weight_decay=1.0, epochs=15, batch=32)
     )
 
     def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":

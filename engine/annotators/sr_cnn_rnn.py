@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from engine.beam import Propagation
 from engine.numerics import propagation
 from engine.optimisation import Optimisation
-from engine.propagation import Fitted, PropagationAnnotator, PropagationRecipe
+from engine.propagation import Fitted, Order, PropagationAnnotator, PropagationRecipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,11 +31,12 @@ class SrCnnRnnRecipe(PropagationRecipe):
     """
 
     kind: Literal["sr-cnn-rnn"] = "sr-cnn-rnn"
+    order: Order = "frequent-first"
     embedding: PositiveInt = 64
     hidden: PositiveInt = 128
     semantic: NonNegativeFloat = 1.0
     optimisation: Optimisation = Field(
-        default=Optimisation(learning_rate=0.01, epochs=15, batch=32)
+        default=Optimisation(learning_rate=0.02, weight_decay=0.3, epochs=15, batch=32)
     )
 
     @property

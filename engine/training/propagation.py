@@ -146,8 +146,9 @@ class SrCnnRnn(nn.Module):
         self.state = nn.Linear(tags, hidden)
         with torch.no_grad():
             self.image.bias.copy_(torch.from_numpy(prior_V))
-            # A picture has few tags: what they say is to be as large as what `Ria` begins with.
-            self.state.weight.normal_()
+            # What sets a picture apart from the mean is to be as large as what `Ria` begins with.
+            self.state.weight.normal_(std=2)
+            self.state.bias.copy_(-self.state(torch.sigmoid(self.image.bias)) + self.state.bias)
         self.words = nn.Embedding(tags + 1, embedding)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
         self.out = nn.Linear(hidden, tags + 1)
