@@ -20,11 +20,14 @@ class JvspRecipe(PropagationRecipe):
 
     Attributes:
         width: of image features, tag embeddings and hidden state. The paper has 512.
-        transfer: Φ of Eq. 4 and 6, "chosen based on cross-validation". The paper has the softmax.
-        alpha: weight of the diversity loss (Eq. 11).
+        transfer: Φ of Eq. 4 and 6, "chosen based on cross-validation": here the sigmoid was, where
+            the paper has the softmax. After a softmax, activations are 1 / M on average, and next
+            to a hidden state they hardly count in Eq. 9.
+        alpha: weight of the diversity loss (Eq. 11). The paper has 0.5; but the sum of Eq. 10 is at
+            most 1 after a softmax, and about M / 4 of what sigmoids give.
         beta: activations below it do not count there (Eq. 10).
         optimisation: the paper has Adam with betas 0.8 and 0.999 and a learning rate of 0.001 that
-            goes down by steps.
+            goes down by steps after a few epochs; small corpora need larger steps.
         (the others): see `engine.propagation.PropagationRecipe`.
     """
 
