@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from safetensors.numpy import load_file, save_file
+from scipy.special import logit
 
 from engine.beam import Propagation, beam_search
 from engine.corpus import Corpus
@@ -71,10 +72,16 @@ class PropagationRecipe(Recipe):
         return True
 
     @abstractmethod
-    def _network(self, features: int, tags: int) -> "nn.Module":
-        """What is trained. From features [B, D] and targets [B, T], and labels [B, V] where the
-        recipe `wants_labels`, its forward pass gives the loss [B]. The layer `image`, and no other,
-        sees the features."""
+    def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
+        """What is trained.
+
+        From features [B, D] and targets [B, T], and labels [B, V] where the recipe `wants_labels`,
+        its forward pass gives the loss [B]. The layer `image`, and no other, sees the features.
+
+        Args:
+            features: D.
+            prior_V: the log-odds of each tag.
+        """
 
     @abstractmethod
     def _annotator(self, fitted: "Fitted") -> Annotator:
@@ -122,7 +129,7 @@ class PropagationRecipe(Recipe):
         features_ND = torch.from_numpy(whitened.features_ND)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.optimisation.seed)
-            network = self._network(features_ND.shape[1], len(vocabulary))
+            network = self._network(features_ND.shape[1], log_odds(carriers_V, corpus, group))
 
         def loss(network: "nn.Module", batch: "Batch") -> "torch.Tensor":
             rows_B = torch.from_numpy(batch.rows_B)
@@ -235,6 +242,13 @@ class PropagationAnnotator(Annotator):
             content["vocabulary"],
         )
         return cls(fitted)
+
+
+def log_odds(carriers_V: NDArray[np.float64], corpus: Corpus, group: Group) -> NDArray[np.float32]:
+    """Of each tag, float32 [V], over the pictures of all the ranks; half a picture is added."""
+    pictures = float(group.sum(np.array([float(len(corpus))]))[0])
+    odds_V: NDArray[np.float32] = logit((carriers_V + 0.5) / (pictures + 1)).astype(np.float32)
+    return odds_V
 
 
 def ordered_lists(

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from engine.beam import Propagation
@@ -32,13 +34,13 @@ class CnnRnnRecipe(PropagationRecipe):
     embedding: PositiveInt = 64
     hidden: PositiveInt = 128
     optimisation: Optimisation = Field(
-        default=Optimisation(learning_rate=1e-3, epochs=20, schedule="cosine", clip=5.0)
+        default=Optimisation(learning_rate=0.02, epochs=15, batch=32)
     )
 
-    def _network(self, features: int, tags: int) -> "nn.Module":
+    def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         from engine.training.propagation import CnnRnn
 
-        return CnnRnn(features, tags, self.embedding, self.hidden, self.dropout)
+        return CnnRnn(features, len(prior_V), self.embedding, self.hidden, self.dropout)
 
     def _annotator(self, fitted: Fitted) -> "CnnRnn":
         return CnnRnn(fitted)

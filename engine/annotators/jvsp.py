@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from engine.beam import Propagation
@@ -18,29 +20,40 @@ class JvspRecipe(PropagationRecipe):
 
     Attributes:
         width: of image features, tag embeddings and hidden state. The paper has 512.
-        transfer: Φ of Eq. 4 and 6, "chosen based on cross-validation". The paper has the softmax.
-        alpha: weight of the diversity loss (Eq. 11).
+        transfer: Φ of Eq. 4 and 6, "chosen based on cross-validation": here the sigmoid was, where
+            the paper has the softmax. After a softmax, activations are 1 / M on average, and next
+            to a hidden state they hardly count in Eq. 9.
+        alpha: weight of the diversity loss (Eq. 11). The paper has 0.5; but the sum of Eq. 10 is at
+            most 1 after a softmax, and about M / 4 of what sigmoids give.
         beta: activations below it do not count there (Eq. 10).
         optimisation: the paper has Adam with betas 0.8 and 0.999 and a learning rate of 0.001 that
-            goes down by steps.
+            goes down by steps after a few epochs; small corpora need larger steps.
         (the others): see `engine.propagation.PropagationRecipe`.
     """
 
     kind: Literal["jvsp"] = "jvsp"
     width: PositiveInt = 128
-    transfer: jvsp.Transfer = "softmax"
-    alpha: NonNegativeFloat = 0.5
+    transfer: jvsp.Transfer = "sigmoid"
+    alpha: NonNegativeFloat = 0.002
     beta: NonNegativeFloat = 0.01
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=1e-3, betas=(0.8, 0.999), epochs=20, schedule="staircase", clip=5.0
+            learning_rate=0.02,
+            betas=(0.8, 0.999),
+            batch=32,
+            epochs=10,
+            schedule="staircase",
+            decay=0.3,
+            decay_every=4,
         )
     )
 
-    def _network(self, features: int, tags: int) -> "nn.Module":
+    def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         from engine.training.jvsp import Jvsp
 
-        return Jvsp(features, tags, self.width, self.transfer, self.dropout, self.alpha, self.beta)
+        return Jvsp(
+            features, len(prior_V), self.width, self.transfer, self.dropout, self.alpha, self.beta
+        )
 
     def _rate(self, name: str) -> float:
         # A softmax over M features is 1 / M on average: what reads it has to move M times as far.

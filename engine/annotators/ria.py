@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from engine.beam import Propagation
@@ -31,13 +33,13 @@ class RiaRecipe(PropagationRecipe):
     embedding: PositiveInt = 64
     hidden: PositiveInt = 128
     optimisation: Optimisation = Field(
-        default=Optimisation(learning_rate=1e-3, epochs=20, schedule="cosine", clip=5.0)
+        default=Optimisation(learning_rate=0.01, weight_decay=1.0, epochs=15, batch=32)
     )
 
-    def _network(self, features: int, tags: int) -> "nn.Module":
+    def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         from engine.training.propagation import Ria
 
-        return Ria(features, tags, self.embedding, self.hidden, self.dropout)
+        return Ria(features, len(prior_V), self.embedding, self.hidden, self.dropout)
 
     def _annotator(self, fitted: Fitted) -> "Ria":
         return Ria(fitted)

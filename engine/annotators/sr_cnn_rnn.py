@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from engine.beam import Propagation
 from engine.numerics import propagation
 from engine.optimisation import Optimisation
-from engine.propagation import Fitted, PropagationAnnotator, PropagationRecipe
+from engine.propagation import Fitted, Order, PropagationAnnotator, PropagationRecipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,21 +31,22 @@ class SrCnnRnnRecipe(PropagationRecipe):
     """
 
     kind: Literal["sr-cnn-rnn"] = "sr-cnn-rnn"
+    order: Order = "frequent-first"
     embedding: PositiveInt = 64
     hidden: PositiveInt = 128
     semantic: NonNegativeFloat = 1.0
     optimisation: Optimisation = Field(
-        default=Optimisation(learning_rate=1e-3, epochs=20, schedule="cosine", clip=5.0)
+        default=Optimisation(learning_rate=0.02, weight_decay=0.3, epochs=15, batch=32)
     )
 
     @property
     def wants_labels(self) -> bool:
         return True
 
-    def _network(self, features: int, tags: int) -> "nn.Module":
+    def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         from engine.training.propagation import SrCnnRnn
 
-        return SrCnnRnn(features, tags, self.embedding, self.hidden, self.dropout, self.semantic)
+        return SrCnnRnn(features, prior_V, self.embedding, self.hidden, self.dropout, self.semantic)
 
     def _annotator(self, fitted: Fitted) -> "SrCnnRnn":
         return SrCnnRnn(fitted)

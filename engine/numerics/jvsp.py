@@ -57,16 +57,17 @@ class Jvsp:
         weights = self.weights
         image_BM, hidden_BM, cell_BM, guidance_BM, count_B1 = state
         knowledge_BM = guidance_BM @ weights["knowledge.weight"].T / np.maximum(count_B1, 1)
-        semantic_BM = weights["guide.weight"][last_B] + knowledge_BM
+        semantic_BM: NDArray[np.float32] = weights["guide.weight"][last_B] + knowledge_BM
         visual_BM = transferred(image_BM * semantic_BM, self.transfer)
         refine_BM = weights["refine.weight"][last_B]
         mixed_BM = np.tanh(refine_BM + visual_BM @ weights["visual.weight"].T)
-        weighed_BM = mixed_BM @ weights["weigh.weight"].T
+        weighed_BM: NDArray[np.float32] = mixed_BM @ weights["weigh.weight"].T
         refined_BM = transferred(refine_BM * weighed_BM, self.transfer)
         joined_BX = np.concatenate([visual_BM, refined_BM], axis=1)
         hidden_BM, cell_BM = self.lstm.step(self.lstm.read(joined_BX), hidden_BM, cell_BM)
         log_BO: NDArray[np.float32] = log_softmax(
             (hidden_BM + visual_BM) @ weights["out.weight"].T, axis=1
         )
-        guidance_BM = guidance_BM + np.exp(log_BO.max(axis=1, keepdims=True)) * hidden_BM
-        return log_BO, (image_BM, hidden_BM, cell_BM, guidance_BM, count_B1 + 1)
+        largest_B1 = np.exp(log_BO.max(axis=1, keepdims=True))
+        heard_BM: NDArray[np.float32] = guidance_BM + largest_B1 * hidden_BM
+        return log_BO, (image_BM, hidden_BM, cell_BM, heard_BM, count_B1 + np.float32(1))

@@ -124,6 +124,7 @@ class SrCnnRnn(nn.Module):
     """Liu et al. 2017: between CNN and LSTM lies the probability of each tag, itself supervised.
 
     Args:
+        prior_V: float32 [V], the log-odds that the layer between begins with.
         semantic: weight of the cross entropy of the tag probabilities, summed over the tags.
         (the others): those of `CnnRnn`.
     """
@@ -131,7 +132,7 @@ class SrCnnRnn(nn.Module):
     def __init__(
         self,
         features: int,
-        tags: int,
+        prior_V: NDArray[np.float32],
         embedding: int,
         hidden: int,
         dropout: float,
@@ -139,8 +140,15 @@ class SrCnnRnn(nn.Module):
     ) -> None:
         super().__init__()
         self.semantic = semantic
-        self.image = image_layer(features, tags)
+        tags = len(prior_V)
+        self.image = nn.Linear(features, tags)
+        nn.init.zeros_(self.image.weight)
         self.state = nn.Linear(tags, hidden)
+        with torch.no_grad():
+            self.image.bias.copy_(torch.from_numpy(prior_V))
+            # What sets a picture apart from the mean is to be as large as what `Ria` begins with.
+            self.state.weight.normal_(std=2)
+            self.state.bias.copy_(-self.state(torch.sigmoid(self.image.bias)) + self.state.bias)
         self.words = nn.Embedding(tags + 1, embedding)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
         self.out = nn.Linear(hidden, tags + 1)
