@@ -42,7 +42,7 @@ class _CnnHeadRecipe(Recipe):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=5e-3, weight_decay=0.05, epochs=12, batch=64, warmup=0.1, average=0.99
+            learning_rate=1e-3, weight_decay=0.05, epochs=12, batch=64, warmup=0.1, average=0.99
         )
     )
 
@@ -86,7 +86,7 @@ class _CnnHeadRecipe(Recipe):
 
         from engine.training import train
 
-        whitened = Whitened.learn(corpus, self.shrinkage, group)
+        whitened = Whitened.learn(corpus, self.shrinkage, group, scale=None)
         inputs = torch.from_numpy(whitened.features_ND)
         layer = nn.Linear(inputs.shape[1], len(vocabulary))
         nn.init.zeros_(layer.weight)
@@ -178,7 +178,7 @@ class CnnWarpRecipe(_CnnHeadRecipe):
         return warp_loss(logits_BV, labels_BV, uniforms_B2V.to(logits_BV.device))
 
     def start(self, frequency_V: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.zeros_like(frequency_V)
+        return np.log(frequency_V)
 
     @property
     def fitted(self) -> "type[CnnWarp]":

@@ -67,7 +67,7 @@ class SinnRecipe(Recipe):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     optimisation: Optimisation = Field(
         default=Optimisation(
-            learning_rate=5e-3, weight_decay=0.05, epochs=12, batch=64, warmup=0.1, average=0.99
+            learning_rate=1e-3, weight_decay=0.05, epochs=12, batch=64, warmup=0.1, average=0.99
         )
     )
 
@@ -101,7 +101,7 @@ class SinnRecipe(Recipe):
         bag = Bag(frequent_words(lists, self.words, self.min_count, group))
         words_NW = bag.encode(lists)
         known_N = known_rows(words_NW)
-        white = Whitened.learn(corpus, self.shrinkage, group)
+        white = Whitened.learn(corpus, self.shrinkage, group, scale=None)
         within, between, shares_W = self._relations(corpus, words_NW, known_N, group)
         shares = [tag_shares(corpus, group), shares_W][: len(within)]
         with torch.random.fork_rng(devices=[]):

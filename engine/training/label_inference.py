@@ -88,11 +88,12 @@ class LabelInference(nn.Module):
         super().__init__()
         count = len(within)
         self.dropout = nn.Dropout(dropout)
-        self.seen = nn.ModuleList([nn.Linear(width, len(prior)) for prior in priors])
-        for layer, prior in zip(self.seen, priors, strict=True):
+        seen = [nn.Linear(width, len(prior)) for prior in priors]
+        for layer, prior in zip(seen, priors, strict=True):
             nn.init.zeros_(layer.weight)
             with torch.no_grad():
                 layer.bias.copy_(torch.from_numpy(prior))
+        self.seen = nn.ModuleList(seen)
         self.down = nn.ModuleList(
             [Way(within[n], between[n - 1] if n else None) for n in range(count)]
         )
@@ -135,10 +136,12 @@ class LabelInference(nn.Module):
         """`seen<layer>.weights` [D, V], `seen<layer>.bias`, and what `infer` takes."""
         found: dict[str, torch.Tensor] = {}
         for n, layer in enumerate(self.seen):
+            assert isinstance(layer, nn.Linear)
             found |= {f"seen{n}.weights": layer.weight.T, f"seen{n}.bias": layer.bias}
             found |= {f"mix{n}.down": self.mix_down[n], f"mix{n}.up": self.mix_up[n]}
             found[f"mix{n}.bias"] = self.mix_bias[n]
             for name, way in (("down", self.down[n]), ("up", self.up[n])):
+                assert isinstance(way, Way)
                 found[f"{name}{n}.bias"] = way.bias
                 for part in ("within", "between"):
                     signed = getattr(way, part)
