@@ -17,15 +17,20 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from engine import schema
+from engine.annotators.linear import LinearRecipe
 from engine.annotators.ms_cnn import MsCnn, MsCnnRecipe
+from engine.bundle import load_bundle, new_bundle
+from engine.config import EmbedConfig, FitConfig
 from engine.corpus import Corpus
 from engine.embed.maps import Grids, maps_backbone
 from engine.errors import ConfigError
-from engine.fitting import Material
+from engine.fitting import Material, fit_bundle, score_corpus
 from engine.group import Solo
 from engine.multi_scale import Lesson, cross_entropy, moments, own_maps, tuned_backbone
 from engine.numerics.scale_fusion import strided_windows, textual_vectors, visual_vectors
 from engine.optimisation import Optimisation
+from engine.plan import annotation_plan
+from engine.sample import SamplePicture
 from engine.tensors import Pixels, Tensors
 from engine.training import FolderCheckpoints
 from engine.training.multi_scale import GroupBatchNorm, MultiScale, WordLayers
@@ -476,3 +481,32 @@ def test_a_vocabulary_of_one(halves: tuple[Corpus, Corpus]) -> None:
     scores_BV = fitted.score(batch_of(halves[1])).scores_BV
     assert scores_BV.shape == (len(halves[1]), 1)
     assert scores_BV.min() > 0.9
+
+
+def test_a_bundle_annotates_by_the_maps_of_its_pictures(
+    material: Material, pictures: list[SamplePicture], tmp_path: Path
+) -> None:
+    """From bytes, by the stage that makes the maps, the scores of the corpus's own maps."""
+    one = recipe(regressor={"hidden": (4,), "optimisation": {"epochs": 1}})
+    config = FitConfig(
+        embed=EmbedConfig(backbone="random", compute="torch"),
+        annotators={"one": one, "linear": LinearRecipe()},
+        refit=False,
+    )
+    with new_bundle(tmp_path / "bundle", overwrite=False) as draft:
+        fit_bundle(draft, material, config, Solo(), lambda _: None)
+    bundle = load_bundle(tmp_path / "bundle")
+    batch = pa.table(
+        {
+            schema.IMAGE_ID: [picture.image_id for picture in pictures[:9]],
+            schema.BYTES: [*(picture.jpeg for picture in pictures[:8]), b"?"],
+            schema.SOCIAL_TAGS: [list(picture.social_tags) for picture in pictures[:9]],
+        }
+    )
+    plan = annotation_plan(bundle, 3).toward((schema.score_column("one"),))
+    assert COLUMN in [stage.name for stage in plan.stages]
+    found = plan.workers()(batch)
+    assert found.column(schema.ERROR)[8].as_py() is not None
+    scores_BV = schema.float_tensor(found.slice(0, 8), schema.score_column("one"))
+    expected_BV = score_corpus(bundle.annotator("one"), material.corpus.subset(np.arange(8)))
+    np.testing.assert_allclose(scores_BV, expected_BV, atol=5e-3)
