@@ -93,8 +93,8 @@ class MsCnnRecipe(Recipe):
     old_layers: NonNegativeFloat = 0.1
     flips: bool = True
     tuning: Optimisation = Optimisation(learning_rate=1e-3, weight_decay=0.01, epochs=5, batch=32)
-    optimisation: Optimisation = Optimisation(learning_rate=1e-3, weight_decay=0.05, epochs=8)
-    textual: Optimisation = Optimisation(learning_rate=1e-3, weight_decay=0.05, epochs=5)
+    optimisation: Optimisation = Optimisation(learning_rate=1e-3, weight_decay=0.05, epochs=4)
+    textual: Optimisation = Optimisation(learning_rate=1e-3, weight_decay=0.05, epochs=15, batch=32)
     joint: Optimisation = Optimisation(learning_rate=1e-3, weight_decay=0.05, epochs=8)
     regressor: QuantitySettings = QuantitySettings()
 

@@ -29,8 +29,9 @@ def stage_maps(network: nn.Module, pixels_BCHW: torch.Tensor) -> list[torch.Tens
         BackboneError: the stages of such a network are not known.
     """
     trunk = getattr(network, "trunk", network)
-    if hasattr(trunk, "forward_intermediates"):
-        final, stages = trunk.forward_intermediates(pixels_BCHW)
+    intermediates = getattr(trunk, "forward_intermediates", None)
+    if callable(intermediates):
+        final, stages = intermediates(pixels_BCHW)
         return [*_last_of_each_size(stages)[:-1], final]
     if isinstance(trunk, torchvision.models.ResNet):
         found = [trunk.relu(trunk.bn1(trunk.conv1(pixels_BCHW)))]

@@ -27,7 +27,7 @@ class _Total(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
         return total
@@ -68,7 +68,7 @@ class GroupBatchNorm(nn.Module):
     def _total(self, values: torch.Tensor) -> torch.Tensor:
         if not self.is_shared:
             return values
-        total: torch.Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
+        total: torch.Tensor = _Total.apply(values)
         return total
 
 
@@ -222,7 +222,7 @@ class Tuned(nn.Module):
     def forward(self, pixels_BHWC: torch.Tensor) -> torch.Tensor:
         maps_BM = self.backbone(pixels_BHWC)
         last_BX = torch.split(maps_BM, list(self.grids.widths), dim=1)[-1]
-        vectors_BC = last_BX.unflatten(1, (-1, self.grids.channels[-1])).mean(1)
+        vectors_BC = last_BX.reshape(len(last_BX), -1, self.grids.channels[-1]).mean(1)
         logits_BV: torch.Tensor = self.head((vectors_BC - self.mean) * self.scale)
         return logits_BV
 
