@@ -287,7 +287,7 @@ def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
     words = ("sea", "dog", "unseen")
     given = {
         k: answers_of(words, vocabulary, said, places_NW, k).given_NW.sum(1).tolist()
-        for k in (1, 2, 9, "true", "auto")
+        for k in (1, 2, 9, "true", "auto", "half")
     }
     # No more than the two words that were trained on; under 'auto' always the best of them.
     assert given == {
@@ -296,6 +296,7 @@ def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
         9: [2, 2, 2],
         "true": [2, 0, 1],
         "auto": [2, 1, 1],
+        "half": [2, 0, 2],
     }
 
 
