@@ -1,4 +1,4 @@
-"""A fit in parts: the tasks of a cluster find what one process finds, and their errors come back."""
+"""A fit in parts: a cluster's tasks find what one process finds, and their errors come back."""
 
 from pathlib import Path
 
