@@ -57,7 +57,8 @@ class TrainingConfig(_Section):
 
     Attributes:
         workers: processes that share the pictures and average their gradients; None: one a GPU,
-            or one where there is none. Another number gives the same weights but for rounding.
+            or one where there is none; but what is learned in parts ('multimodal') is then shared
+            out part by part. Another number gives the same weights but for rounding.
         restarts: how often training goes on from its last checkpoint after a worker died.
         log: a folder that gets the figures of each epoch for TensorBoard; None: none.
     """

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -16,11 +15,9 @@ from engine.recipe import Annotator
 from engine.vocab import Vocabulary
 from jobs.shards import read_blocks, write_blocks
 
-P = TypeVar("P")
-
 
 def fit_in_parts(
-    recipe: Divisible[P],
+    recipe: Divisible[object],
     corpus: Corpus,
     vocabulary: Vocabulary,
     folder: Path,
@@ -60,7 +57,9 @@ def fit_in_parts(
 
 
 @ray.remote(num_cpus=1)
-def _fit_part(recipe: Divisible[P], name: str, blocks: Sequence[Mapping[str, object]]) -> P:
+def _fit_part(
+    recipe: Divisible[object], name: str, blocks: Sequence[Mapping[str, object]]
+) -> object:
     """Learn one part in a worker, with one thread: two would share a core with another part."""
     # Imported here, in the worker: what reads this file need not pay the seconds.
     import torch

@@ -254,6 +254,7 @@ def _cell(
         measured=measured,
         seeds=tuple(sorted(good)),
         seconds=Spread.of(one.seconds for one in good.values()).median if good else None,
+        notes={seed: one.notes for seed, one in sorted(good.items()) if one.notes},
         failures={seed: one.failure for seed, one in sorted(runs.items()) if one.failure},
     )
 

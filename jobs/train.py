@@ -107,6 +107,9 @@ def _resources() -> dict[str, float]:
 class TrainedFit:
     """How this job fits a recipe: by the workers of Ray Train, if it learns by gradient descent.
 
+    One that falls into parts is shared out part by part instead, unless a number of workers is
+    named: then these share its pictures.
+
     Attributes:
         work: a folder that all workers share.
     """
@@ -120,12 +123,11 @@ class TrainedFit:
     ) -> Annotator:
         if not recipe.by_gradient:
             return recipe.fit(corpus, vocabulary, group)
-        in_parts = isinstance(recipe, Divisible) and self.settings.workers is None
         folder = self.work / f"training-{recipe.kind}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
-            if in_parts:
+            if isinstance(recipe, Divisible) and self.settings.workers is None:
                 return fit_in_parts(recipe, corpus, vocabulary, folder, self.settings, self.say)
             return fit_on_workers(recipe, corpus, vocabulary, folder, self.settings, self.say)
         finally:

@@ -35,10 +35,12 @@ class Outcome(_Part):
     Attributes:
         figures: every metric that applies, by name.
         pictures: trained and tested on; tested: of these.
+        notes: of the annotators on their fit.
         failure: why there are no figures.
     """
 
     figures: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
     pictures: int = 0
     tested: int = 0
     seconds: float = 0.0
@@ -149,16 +151,18 @@ def _run_task(text: str) -> str:
     """Fit and measure in a worker, with one thread: two would share a core with another row."""
     task = Task.model_validate_json(text)
     started = time.monotonic()
+    notes: list[str] = []
     try:
         with threadpool_limits(1):
             training = Pictures.load(Path(task.training))
             test = None if task.test is None else Pictures.load(Path(task.test))
             trial = Trial(training, test, task.held_out, task.seed, task.words, task.k)
-            figures = measure(task.fit, trial, Solo())
+            figures = measure(task.fit, trial, Solo(), notes.append)
     except TagloomError as error:
         return Outcome.failed(error).model_dump_json()
     return Outcome(
         figures=figures,
+        notes=tuple(notes),
         pictures=len(training) + (0 if test is None else len(test)),
         tested=len(trial.rows()[1]),
         seconds=round(time.monotonic() - started, 2),

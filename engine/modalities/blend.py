@@ -1,7 +1,7 @@
 """From what modalities say to one score: calibrated each, weighed online, calibrated again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class Blend:
     Attributes:
         weights: by modality, on the simplex.
         calibrations: of each modality.
-        final: of their combination.
+        final: of their combination, a map for each tag.
         course: the weights on their way, in the order of `weights`.
     """
 
@@ -59,7 +59,9 @@ class Blend:
         learned = learn_weights(scores_ANV, labels_NV, seed, margin=margin, rate=rate)
         weights = dict(zip(held_out, learned.weights_A.tolist(), strict=True))
         blended_NV = np.tensordot(learned.weights_A, scores_ANV, axes=1).astype(np.float32)
-        return cls(weights, calibrations, Calibration.learn(blended_NV, labels_NV), learned.course)
+        return cls(
+            weights, calibrations, Calibration.learn(blended_NV, labels_NV, "tags"), learned.course
+        )
 
     def __call__(self, said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Blend what every modality says of a batch, float32 [B, V]."""
@@ -73,8 +75,8 @@ class Blend:
         """All of it, as JSON has it."""
         return {
             "weights": dict(self.weights),
-            "calibrations": {name: asdict(one) for name, one in self.calibrations.items()},
-            "final": asdict(self.final),
+            "calibrations": {n: one.to_json() for n, one in self.calibrations.items()},
+            "final": self.final.to_json(),
             "course": [
                 {"triples": point.triples, "weights": point.weights_A.tolist()}
                 for point in self.course
@@ -92,7 +94,7 @@ class Blend:
         assert isinstance(course, list)
         return cls(
             weights,
-            {name: Calibration(**one) for name, one in calibrations.items()},
-            Calibration(**final),
+            {name: Calibration.from_json(one) for name, one in calibrations.items()},
+            Calibration.from_json(final),
             tuple(Waypoint(one["triples"], np.array(one["weights"])) for one in course),
         )

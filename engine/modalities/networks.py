@@ -2,7 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -60,7 +60,8 @@ class Dense(Layer):
         self.bias = nn.Parameter(torch.zeros(hidden))
 
     def machine(self, is_gaussian: bool) -> Machine:
-        return Rbm(*self.weights.shape, is_gaussian)
+        visible, hidden = self.weights.shape
+        return Rbm(visible, hidden, is_gaussian)
 
     def units(self, side: int) -> tuple[int, ...]:
         return (self.weights.shape[1],)
@@ -205,7 +206,7 @@ class Comparison(nn.Module):
             found |= {f"weights{place}": layer.weights, f"bias{place}": layer.bias}
         return {name: one.detach().numpy().copy() for name, one in found.items()}
 
-    def fill(self, arrays: dict[str, NDArray[np.float32]]) -> "Comparison":
+    def fill(self, arrays: Mapping[str, NDArray[np.float32]]) -> "Comparison":
         """Take what `arrays` gave."""
         with torch.no_grad():
             self.tags.copy_(torch.from_numpy(arrays["tags"]))

@@ -64,8 +64,8 @@ class TrainingSettings(_Section):
     """How a modality's network is trained.
 
     Attributes:
-        pretraining: of each layer by CD-1; its `epochs` may be 0 through `pretrains`.
-        pretrains: whether there is any.
+        pretrains: whether the layers are taught by CD-1 first.
+        pretraining: of each of them.
         optimisation: of the fine-tuning.
         held_out: share of the pictures that the weights and calibrations are learned on.
         refits: whether the networks are fine-tuned anew on all the pictures after that.

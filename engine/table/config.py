@@ -23,9 +23,11 @@ CORPUS_NAME = r"^[a-z0-9][a-z0-9-]*$"
 CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
 DEFAULTS = "defaults"
 
-TagCount = PositiveInt | Literal["auto", "true"]
-"""Tags a picture: a number; as many as the fitted method itself says; or as many as are true, with
-which no method of counting does better (the upper bound of Niu et al. 2017, Table I)."""
+TagCount = PositiveInt | Literal["auto", "half", "true"]
+"""Tags a picture: a number; as many as the fitted method itself says; those with a score of
+at least a half, which may be none (Zhang and Zhou 2007: what is likelier than not); or as many as
+are true, with which no method of counting does better (the upper bound of Niu et al. 2017, Table
+I)."""
 
 
 class _Section(BaseModel):

@@ -1,5 +1,6 @@
 """One row of a table on one split of a corpus: fitted, asked, and measured by every metric."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,11 @@ from engine.numerics.metric_registry import figures_of
 from engine.table.config import TagCount
 from engine.table.pictures import Pictures
 from engine.vocab import Vocabulary
+
+Say = Callable[[str], None]
+
+HALF = Cut(0.5, most=1 << 20, is_floor=True)
+"""What is likelier than not, and nothing if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,16 @@ class Trial:
         return np.arange(len(self.training)), np.arange(len(self.test))
 
 
-def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
+def measure(
+    config: FitConfig, trial: Trial, group: Group, say: Say = lambda note: None
+) -> dict[str, float]:
     """Fit a row and measure it: every metric that applies, by name.
 
     The protocol is that of `jobs.evaluate`: the best among the counted words for each picture, and
     figures over all of these words, those that were never trained on among them.
+
+    Args:
+        say: told what the annotators note of their fit.
 
     Raises:
         CorpusError: too few pictures or tags.
@@ -60,6 +71,8 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
     asked, _ = test.corpus(test_rows, VocabularyConfig())
     seeded = config.model_copy(update={"seed": trial.seed})
     said = said_of(asked, seeded, training, vocabulary, group, trial.k == "auto")
+    for note in said.notes:
+        say(note)
     words = trial.words or vocabulary.tags
     places_NW = test.places(test_rows, words, config.vocabulary)
     given_NR, counts_N = given_among(places_among(words, vocabulary), said, places_NW, trial.k)
@@ -72,10 +85,15 @@ def measure(config: FitConfig, trial: Trial, group: Group) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Said:
-    """What a fitted row says of N pictures, and what ranks and counts the tags by that."""
+    """What a fitted row says of N pictures, and what ranks and counts the tags by that.
+
+    Attributes:
+        notes: of the annotators on their fit.
+    """
 
     ensemble: Ensemble
     opinion: Opinion
+    notes: tuple[str, ...] = ()
 
 
 def said_of(
@@ -96,9 +114,11 @@ def said_of(
     lone = len(config.annotators) == 1 and config.lift == 0
     if not lone or (counts and counter not in config.annotators):
         members = fit_members(config, training, vocabulary, group)
-        return Said(members.ensemble, members.opinion(asked))
+        notes = tuple(note for one in members.annotators.values() for note in one.notes)
+        return Said(members.ensemble, members.opinion(asked), notes)
     ((name, recipe),) = config.annotators.items()
-    said = statements({name: recipe.fit(training, vocabulary, group)}, asked)
+    annotator = recipe.fit(training, vocabulary, group)
+    said = statements({name: annotator}, asked)
     fusion = Fusion({name: 1.0}, {name: Calibration()}, Calibration())
     opinion = Opinion(
         # Of a picture from which it abstains nothing is known.
@@ -106,7 +126,7 @@ def said_of(
         np.zeros(len(asked), dtype=np.bool_),
         said.quantities.get(name),
     )
-    return Said(Ensemble(fusion, Cut(), counter), opinion)
+    return Said(Ensemble(fusion, Cut(), counter), opinion, annotator.notes)
 
 
 def given_among(
@@ -126,5 +146,8 @@ def given_among(
         counts_N = np.minimum((places_NW > 0).sum(1), len(known_K))
         scores_NK = said.opinion.scores_BV[:, known_K]
         order_NR, _ = Cut().rank(scores_NK, max(1, int(counts_N.max(initial=0))))
+        return known_K[order_NR], counts_N
+    if k == "half":
+        order_NR, counts_N = HALF.rank(said.opinion.scores_BV[:, known_K], "auto")
         return known_K[order_NR], counts_N
     return said.ensemble.rank(said.opinion, k, known_K)

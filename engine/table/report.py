@@ -35,6 +35,7 @@ class Cell(_Part):
         measured: ours by metric, all that apply; empty where nothing was measured.
         seeds: of the runs that `measured` is of.
         seconds: of fitting and testing, the median run; they depend on the machine.
+        notes: seed -> what the annotators noted of their fit.
         failures: seed -> why the run has no figures.
     """
 
@@ -42,6 +43,7 @@ class Cell(_Part):
     measured: dict[str, Spread] = {}
     seeds: tuple[int, ...] = ()
     seconds: float | None = None
+    notes: dict[int, tuple[str, ...]] = {}
     failures: dict[int, str] = {}
 
 
@@ -134,6 +136,7 @@ def markdown(report: TableReport) -> str:
         lines.append("")
         for curve in report.curves:
             lines += [*_curve(report, name, curve), ""]
+        lines += _notes(report, name)
         lines += _failures(report, name)
     for name, title in report.elsewhere.items():
         lines += [*_published(report, name, title), ""]
@@ -162,6 +165,7 @@ def _count_told(report: TableReport) -> str:
         return "k tags a picture, as each row says"
     return {
         "auto": "as many tags a picture as the method says",
+        "half": "the tags of a picture with a score of at least a half",
         "true": "as many tags a picture as are true",
     }.get(str(report.k), f"k = {report.k}")
 
@@ -206,6 +210,16 @@ def _curve(report: TableReport, corpus: str, curve: str) -> list[str]:
             points = [_shown(f"{curve}@{k}", cell) for k in range(1, DEPTH + 1)]
             lines.append(_line([label(row), *points]))
     return lines
+
+
+def _notes(report: TableReport, corpus: str) -> list[str]:
+    told = [
+        f"- {label(row)}, seed {seed}: {note}"
+        for row in report.rows
+        for seed, notes in row.cells[corpus].notes.items()
+        for note in notes
+    ]
+    return ["Noted of the fits:", "", *told, ""] if told else []
 
 
 def _failures(report: TableReport, corpus: str) -> list[str]:

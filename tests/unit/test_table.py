@@ -317,7 +317,7 @@ def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
     words = ("sea", "dog", "unseen")
     given = {
         k: answers_of(words, vocabulary, said, places_NW, k).given_NW.sum(1).tolist()
-        for k in (1, 2, 9, "true", "auto")
+        for k in (1, 2, 9, "true", "auto", "half")
     }
     # No more than the two words that were trained on; under 'auto' always the best of them.
     assert given == {
@@ -326,6 +326,7 @@ def test_a_picture_gets_as_many_tags_as_are_asked_for() -> None:
         9: [2, 2, 2],
         "true": [2, 0, 1],
         "auto": [2, 1, 1],
+        "half": [2, 0, 2],
     }
 
 
@@ -600,6 +601,7 @@ def test_the_markdown_says_what_was_measured() -> None:
                 measured=measured,
                 seeds=(0, 1, 2),
                 seconds=3.4,
+                notes={1: ("it trusts one thing",)},
             ),
             "Paper|s": Cell(published={"f1": 30}),
             "Broken": Cell(failures={0: "no such file", 1: "no such file"}),
@@ -621,6 +623,10 @@ def test_the_markdown_says_what_was_measured() -> None:
         "| Both (HC) | 39.5 | 12 | lite0 | 40.0 | 8 | 38.0 to 41.0 | 3 |",
         "| Paper\\|s (HC) | 30 |  | lite0 |  |  |  |  |",
         "| Broken (HC) |  |  | lite0 | failed | failed |  |  |",
+        "",
+        "Noted of the fits:",
+        "",
+        "- Both (HC), seed 1: it trusts one thing",
         "",
         "Without figures:",
         "",
