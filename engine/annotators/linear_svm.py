@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy import sparse
 from scipy.special import expit
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 
 from engine import schema
 from engine.corpus import Corpus
@@ -74,6 +72,10 @@ class LinearSvmRecipe(Recipe):
 
         A tag on every picture or on none gets a machine that says so of all.
         """
+        # Here, not above: the import takes a second that a fitted bundle need not pay.
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+
         carries_N = label_N1.toarray().ravel() > 0
         row_W = np.zeros(features_ND.shape[1] + 2)
         if carries_N.all() or not carries_N.any():
