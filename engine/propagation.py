@@ -125,6 +125,7 @@ class PropagationRecipe(Recipe):
         lists = corpus.tag_lists()
         tags = padded_targets(ordered_lists(lists, carriers_V, self.order), self.limit)
         targets_NT = torch.from_numpy(with_end(tags.tags_NT, lists, len(vocabulary)))
+        lengths_N = (targets_NT != NOTHING).sum(1).numpy()
         whitened = Whitened.learn(corpus, self.shrinkage, group)
         features_ND = torch.from_numpy(whitened.features_ND)
         with torch.random.fork_rng(devices=[]):
@@ -134,7 +135,7 @@ class PropagationRecipe(Recipe):
         def loss(network: "nn.Module", batch: "Batch") -> "torch.Tensor":
             rows_B = torch.from_numpy(batch.rows_B)
             # No longer than the batch needs: a tag and END at least, also of no picture.
-            steps = int(max(2, (targets_NT[rows_B] != NOTHING).sum(1).max())) if len(rows_B) else 2
+            steps = max(2, int(lengths_N[batch.rows_B].max(initial=0)))
             given = [features_ND[rows_B], targets_NT[rows_B, :steps]]
             if self.wants_labels:
                 given.append(torch.from_numpy(corpus.labels_NV[batch.rows_B].toarray()))

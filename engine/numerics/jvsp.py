@@ -56,7 +56,9 @@ class Jvsp:
         """
         weights = self.weights
         image_BM, hidden_BM, cell_BM, guidance_BM, count_B1 = state
-        knowledge_BM = guidance_BM @ weights["knowledge.weight"].T / np.maximum(count_B1, 1)
+        knowledge_BM = (
+            guidance_BM @ weights["knowledge.weight"].T / np.maximum(count_B1, np.float32(1))
+        )
         semantic_BM: NDArray[np.float32] = weights["guide.weight"][last_B] + knowledge_BM
         visual_BM = transferred(image_BM * semantic_BM, self.transfer)
         refine_BM = weights["refine.weight"][last_B]
@@ -68,6 +70,6 @@ class Jvsp:
         log_BO: NDArray[np.float32] = log_softmax(
             (hidden_BM + visual_BM) @ weights["out.weight"].T, axis=1
         )
-        largest_B1 = np.exp(log_BO.max(axis=1, keepdims=True))
+        largest_B1: NDArray[np.float32] = np.exp(log_BO.max(axis=1, keepdims=True))
         heard_BM: NDArray[np.float32] = guidance_BM + largest_B1 * hidden_BM
         return log_BO, (image_BM, hidden_BM, cell_BM, heard_BM, count_B1 + np.float32(1))

@@ -58,7 +58,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "rank-svm": {},
     "cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "ria": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
-    "sr-cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
+    "sr-cnn-rnn": {
+        "dropout": 0.0,
+        "hidden": 20,
+        "optimisation": {"epochs": 2, "learning_rate": 0.02},
+    },
     "jvsp": {"dropout": 0.0, "width": 20, "optimisation": {"epochs": 2}},
 }
 """Without the sentence encoder, whose import takes seconds in each process."""
