@@ -81,6 +81,8 @@ def test_every_table_that_is_shipped_is_good(path: Path) -> None:
     for row in config.rows:
         for corpus, figures in row.published.items():
             assert corpus in config.corpora
+            if "f1" not in figures:
+                continue
             p, r = figures["precision"], figures["recall"]
             assert figures["f1"] == pytest.approx(2 * p * r / (p + r), abs=2), (row.name, corpus)
 
