@@ -65,8 +65,10 @@ def fit_part(
     scale = Scale.learn(corpus, group) if EMBEDDING in names else None
     views = CorpusViews(corpus, names, scale)
     trunks = new_trunks(views, dense, pixels, settings.optimisation.seed)
-    if settings.pretrains:
-        pretrain(trunks, views, settings, group)
+    # Unlabelled pictures have taught the embedding's own network all that they would teach here.
+    raw = [name for name in names if name != EMBEDDING]
+    if settings.pretrains and raw:
+        pretrain({name: trunks[name] for name in raw}, views.only(raw), settings, group)
     training_rows, held_rows = held_apart(corpus, settings, group)
     tuning = (corpus.labels_NV, settings, group)
     arrays = fine_tune(trunks, similarities, views, training_rows, *tuning)

@@ -64,7 +64,7 @@ class TrainingSettings(_Section):
     """How a modality's network is trained.
 
     Attributes:
-        pretrains: whether the layers are taught by CD-1 first.
+        pretrains: whether the layers are taught by CD-1 first, those above the embedding aside.
         pretraining: of each of them.
         optimisation: of the fine-tuning.
         held_out: share of the pictures that the weights and calibrations are learned on.

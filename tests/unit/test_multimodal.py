@@ -226,7 +226,12 @@ def test_the_blend_is_what_a_loop_says(fitted: Multimodal) -> None:
             for tag, one in enumerate(raised):
                 chance = platt(one / sum(raised), calibration.slope, calibration.intercept)
                 total[tag] += blend.weights[name] * chance
-    expected = [platt(one, blend.final.slope, blend.final.intercept) for one in total]
+    final = blend.final
+    assert final.slopes is not None
+    assert final.intercepts is not None
+    expected = [
+        platt(one, final.slopes[tag], final.intercepts[tag]) for tag, one in enumerate(total)
+    ]
     np.testing.assert_allclose(score_corpus(fitted, corpus)[row], expected, atol=1e-4)
 
 
