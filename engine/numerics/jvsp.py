@@ -56,20 +56,22 @@ class Jvsp:
         """
         weights = self.weights
         image_BM, hidden_BM, cell_BM, guidance_BM, count_B1 = state
-        knowledge_BM = (
-            guidance_BM @ weights["knowledge.weight"].T / np.maximum(count_B1, np.float32(1))
+        # No guidance at the first step, so that what it is divided by does not matter (K_1 = 0).
+        divisor_B1 = np.maximum(count_B1, 1).astype(np.float32)
+        knowledge_BM: NDArray[np.float32] = guidance_BM @ weights["knowledge.weight"].T
+        semantic_BM: NDArray[np.float32] = weights["guide.weight"][last_B] + (
+            knowledge_BM / divisor_B1
         )
-        semantic_BM: NDArray[np.float32] = weights["guide.weight"][last_B] + knowledge_BM
         visual_BM = transferred(image_BM * semantic_BM, self.transfer)
         refine_BM = weights["refine.weight"][last_B]
-        mixed_BM = np.tanh(refine_BM + visual_BM @ weights["visual.weight"].T)
+        mixed_BM: NDArray[np.float32] = np.tanh(refine_BM + visual_BM @ weights["visual.weight"].T)
         weighed_BM: NDArray[np.float32] = mixed_BM @ weights["weigh.weight"].T
         refined_BM = transferred(refine_BM * weighed_BM, self.transfer)
         joined_BX = np.concatenate([visual_BM, refined_BM], axis=1)
-        hidden_BM, cell_BM = self.lstm.step(self.lstm.read(joined_BX), hidden_BM, cell_BM)
+        next_BM, cell_BM = self.lstm.step(self.lstm.read(joined_BX), hidden_BM, cell_BM)
         log_BO: NDArray[np.float32] = log_softmax(
-            (hidden_BM + visual_BM) @ weights["out.weight"].T, axis=1
+            (next_BM + visual_BM) @ weights["out.weight"].T, axis=1
         )
-        largest_B1: NDArray[np.float32] = np.exp(log_BO.max(axis=1, keepdims=True))
-        heard_BM: NDArray[np.float32] = guidance_BM + largest_B1 * hidden_BM
-        return log_BO, (image_BM, hidden_BM, cell_BM, heard_BM, count_B1 + np.float32(1))
+        largest_B1 = np.exp(log_BO.max(axis=1, keepdims=True)).astype(np.float32)
+        heard_BM = (guidance_BM + largest_B1 * next_BM).astype(np.float32, copy=False)
+        return log_BO, (image_BM, next_BM, cell_BM, heard_BM, count_B1 + np.float32(1))
