@@ -22,6 +22,7 @@ import typer
 from skimage import color, data, feature, filters
 from threadpoolctl import threadpool_limits
 
+from engine.features.colour import lab_of
 from engine.features.describer import PLAIN, Describer
 from engine.features.gist import INNER, ORIENTATIONS
 from engine.features.picture import grey_of, square
@@ -68,9 +69,7 @@ def measure(rounds: int, slow_rounds: int) -> None:
         **{name: lambda work=work: work(picture, grey) for name, work in PLAIN.items()},
         "descriptors": local,
         "harris": lambda: harris_points(grey),
-        "lab": lambda: cv2.cvtColor(
-            picture.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB
-        ),
+        "lab": lambda: lab_of(picture),
     }
     mine = milliseconds(ours, rounds)
     theirs = milliseconds(scikit_image(picture, grey), slow_rounds)

@@ -38,8 +38,7 @@ def lab_moments(square_SS3: NDArray[np.uint8]) -> NDArray[np.float32]:
     third central moment, so that all moments are in the units of their channel (Stricker and
     Orengo 1995).
     """
-    unit_SS3 = square_SS3.astype(np.float32) / np.float32(255)
-    lab_SS3 = np.asarray(cv2.cvtColor(unit_SS3, cv2.COLOR_RGB2LAB), dtype=np.float32)
+    lab_SS3 = lab_of(square_SS3)
     mean_GG3 = _cell_means(lab_SS3)
     # The powers are of what is left without the mean: a plain cell's are then exactly 0.
     spread = np.repeat(np.repeat(mean_GG3.astype(np.float32), _SIZES, 0), _SIZES, 1)
@@ -49,6 +48,13 @@ def lab_moments(square_SS3: NDArray[np.uint8]) -> NDArray[np.float32]:
     third_GG3 = _cell_means(power_SS3 * apart_SS3)
     moments = np.stack([mean_GG3, np.sqrt(variance_GG3), np.cbrt(third_GG3)], axis=-1)
     return moments.ravel().astype(np.float32)
+
+
+def lab_of(square_SS3: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The picture in L*a*b* (D65), float32 [SIDE, SIDE, 3]; L* is in [0, 100]."""
+    unit_SS3 = square_SS3.astype(np.float32)
+    unit_SS3 /= np.float32(255)
+    return np.asarray(cv2.cvtColor(unit_SS3, cv2.COLOR_RGB2LAB), dtype=np.float32)
 
 
 def _cell_means(x_SS3: NDArray[np.float32]) -> NDArray[np.float64]:

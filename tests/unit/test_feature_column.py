@@ -1,6 +1,7 @@
 """The column `features`: learned before the embedding, kept in the bundle, read when annotating."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,9 @@ from engine.errors import ConfigError
 from engine.features import FEATURES
 from engine.features.describer import Describer
 from engine.fitting import Material, fit_bundle
-from engine.geometry import Geometry
+from engine.geometry import Geometry, fit_to
 from engine.group import Group, Solo
+from engine.image import decode
 from engine.plan import annotation_plan, embedding_geometry, embedding_plan
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.sample import SamplePicture
@@ -108,8 +110,7 @@ def test_a_bundle_describes_pictures_as_they_were_described_to_learn_from(
         backbone(config.embed.network).levels,
         columns={schema.FEATURES: Tensors(values, np.arange(8))},
     )
-    sample = tuple(one.jpeg for one in some[:2])
-    material = Material(corpus, vocabulary, {}, sample=sample, describer=learned)
+    material = Material(corpus, vocabulary, {}, describer=learned)
     with new_bundle(tmp_path / "bundle", overwrite=False) as draft:
         fit_bundle(draft, material, config, Solo(), lambda _: None)
     bundle = load_bundle(tmp_path / "bundle")
@@ -125,11 +126,12 @@ def test_a_bundle_describes_pictures_as_they_were_described_to_learn_from(
     ]
     apart = [part.stages for level in layout(bundle, "split") for part in level]
     assert apart == [("decode", "embed", "features"), ("score/mean",), ("fuse",)]
-    scored = plan.toward((schema.score_column("mean"),)).workers()(batch)
-    scores = schema.float_tensor(scored, schema.score_column("mean"))[:, 0]
+    column = schema.score_column("mean")
+    found = replace(plan, keeps=(*plan.keeps, column)).workers()(batch)
+    scores = schema.float_tensor(found, column)[:, 0]
     # By the bundle's own way of decoding, which may differ by a level or two.
     np.testing.assert_allclose(scores, values.astype(np.float32).mean(axis=1), rtol=0.02)
-    assert plan.workers()(batch).column(schema.TAGS)[0].as_py()
+    assert found.column(schema.TAGS)[0].as_py()
 
 
 def test_a_corpus_is_described_while_it_is_embedded(
@@ -151,16 +153,12 @@ def test_a_corpus_is_described_while_it_is_embedded(
     assert len(material.corpus) == 2
     assert material.describer == tmp_path / "work" / "features"
     kept = material.corpus.columns[schema.FEATURES].take(np.arange(2))
-    batch = pa.table(
-        {
-            schema.IMAGE_ID: list(material.corpus.ids),
-            schema.BYTES: [one.jpeg for one in pictures[1:3]],
-        }
-    )
-    plan = embedding_plan(config, thumbnails=False, folder=tmp_path / "work")
-    expected = schema.tensor_values(plan.workers()(batch), schema.FEATURES)
+    geometry = embedding_geometry(config)
+    squares = [fit_to(decode(one.jpeg, config.decode), geometry) for one in pictures[1:3]]
+    describer = Describer.load(material.describer)
+    expected = describer.matrix(squares)
     np.testing.assert_array_equal(kept, expected)
-    assert Describer.load(material.describer).names == tuple(FEATURES)
+    assert describer.names == tuple(FEATURES)
 
 
 def test_the_column_needs_a_folder() -> None:
