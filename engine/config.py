@@ -139,6 +139,9 @@ class FitConfig(_Section):
         validation: share of the tagged pictures on which fusion, calibration and cut are learned
             and the reported figures measured.
         lift: how far rare tags are lifted, see `engine.fusion.Fusion`; 0 is not at all.
+        balance: in place of a lift, tags are ranked by what each is expected to add to a mean over
+            words, rare ones as much as frequent ones, on so many pictures; see
+            `engine.numerics.word_balance`. 0 is not at all. For figures that average over words.
         calibration: 'tags': each annotator's scores are calibrated tag by tag, 'all': for all tags
             together; see `engine.calibration.Calibration`.
         count: how many tags 'auto' gives.
@@ -150,6 +153,7 @@ class FitConfig(_Section):
     seed: int = 0
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     lift: Annotated[float, Field(ge=0, le=1)] = 0.15
+    balance: Annotated[int, Field(ge=0)] = 0
     calibration: Scope = "all"
     count: CountConfig = CountConfig()
     order: str | None = None
@@ -181,10 +185,21 @@ class FitConfig(_Section):
             raise ValueError(str(error)) from error
         return self
 
+    @model_validator(mode="after")
+    def _lifts_or_balances(self) -> "FitConfig":
+        if self.lift and self.balance:
+            raise ValueError(
+                f"lift is {self.lift:g} and balance {self.balance}, and both raise rare tags; set "
+                "one of them to 0"
+            )
+        return self
+
     @property
     def ensemble_settings(self) -> EnsembleSettings:
         """What of all this the ensemble is learned by."""
-        return EnsembleSettings(self.seed, self.lift, self.calibration, self.count, self.order)
+        return EnsembleSettings(
+            self.seed, self.lift, self.calibration, self.count, self.order, self.balance
+        )
 
     @model_validator(mode="after")
     def _same_backbone(self) -> "FitConfig":

@@ -52,6 +52,7 @@ class EnsembleSettings:
     scope: Scope = "all"
     count: CountConfig = field(default_factory=CountConfig)
     order: str | None = None
+    balance: int = 0
 
     @property
     def counter(self) -> str | None:
@@ -117,6 +118,7 @@ class Ensemble:
         labels_NV: sparse.csr_matrix,
         settings: EnsembleSettings,
         optional: Collection[str] = (),
+        frequency_V: NDArray[np.float64] | None = None,
     ) -> "Ensemble":
         """Learn from held-out pictures that no annotator has seen.
 
@@ -124,9 +126,17 @@ class Ensemble:
             scores: [N, V] of each annotator.
             optional: the annotators that may abstain, though not all of them. What is learned for
                 pictures of which they say nothing is what would be learned without them.
+            frequency_V: share of pictures that carry each tag; None: of the held-out ones.
         """
         fusion = Fusion.learn(
-            scores, labels_NV, settings.seed, settings.lift, optional, settings.scope
+            scores,
+            labels_NV,
+            settings.seed,
+            settings.lift,
+            optional,
+            settings.scope,
+            settings.balance,
+            frequency_V,
         )
         uninformed_NV = fusion({name: s for name, s in scores.items() if name not in optional})
         cut = Cut.learn(uninformed_NV, labels_NV)

@@ -12,6 +12,10 @@ from scipy import sparse
 from engine.calibration import Calibration, Scope
 from engine.errors import BundleError
 from engine.numerics.online_weights import learn_weights
+from engine.numerics.word_balance import WordBalance, balance_words
+
+BALANCED_TAGS = 5
+"""Tags a picture that words are balanced for: k of the protocol of Murthy et al. 2015."""
 
 _LIFT_FLOOR = 0.03
 """Least root mean square of a tag that a lift counts with, relative to that of all tags."""
@@ -31,6 +35,7 @@ class Fusion:
         optional: the annotators that may abstain.
         final_informed: in place of `final` for a picture of which one of `optional` speaks: what
             is known of more tells more.
+        balance: in place of a lift, what giving a tag is expected to add to a mean over words.
         course: how the weights moved while they were learned: (triples so far, weights).
     """
 
@@ -41,6 +46,7 @@ class Fusion:
     optional: tuple[str, ...] = ()
     final_informed: Calibration | None = None
     course: Course = ()
+    balance: WordBalance | None = None
 
     def __call__(self, scores: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Blend scores [B, V], one array an annotator, into float32 [B, V] in [0, 1].
@@ -65,12 +71,14 @@ class Fusion:
         return parts
 
     def total(self, parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The lifted and calibrated sum of what `parts` gave."""
+        """The lifted or balanced, and calibrated, sum of what `parts` gave."""
         blended_BV = np.asarray(sum(parts.values()), dtype=np.float32)
         if self.lift_V is not None:
             lifted_BV = blended_BV / self.lift_V
             # Read as odds, for a lifted score may exceed 1.
             blended_BV = lifted_BV / (1 + lifted_BV)
+        if self.balance is not None:
+            blended_BV = self.balance(blended_BV)
         scores_BV = self.final(blended_BV)
         informed_B = self.informed(parts)
         if self.final_informed is not None and informed_B.any():
@@ -94,6 +102,8 @@ class Fusion:
         lift: float = 0.0,
         optional: Collection[str] = (),
         scope: Scope = "all",
+        balance: int = 0,
+        frequency_V: NDArray[np.float64] | None = None,
     ) -> "Fusion":
         """Fit on held-out scores [N, V], one array an annotator.
 
@@ -104,6 +114,9 @@ class Fusion:
                 abstain is scored as if they were not there.
             scope: of each annotator's calibration; that of the blend is one map for all tags, so
                 that it changes no ranking.
+            balance: pictures that words are balanced for, see `engine.numerics.word_balance`; 0:
+                they are not.
+            frequency_V: share of pictures that carry each tag; None: of the held-out ones.
         """
         calibrations, calibrated = {}, {}
         for name, scores_NV in scores.items():
@@ -127,6 +140,11 @@ class Fusion:
             least = _LIFT_FLOOR**2 * mean_square_V.mean()
             lift_V = ((mean_square_V + least) ** (lift / 2)).astype(np.float32)
             draft = replace(draft, lift_V=lift_V)
+        if balance > 0:
+            if frequency_V is None:
+                frequency_V = np.asarray(labels_NV.mean(axis=0), dtype=np.float64).ravel()
+            found = balance_words(draft(always), frequency_V, BALANCED_TAGS, balance)
+            draft = replace(draft, balance=found)
         fusion = replace(draft, final=Calibration.learn(draft(always), labels_NV))
         rows_M = np.flatnonzero(draft.informed(draft.parts(scores)))
         if len(rows_M):
@@ -145,6 +163,9 @@ class Fusion:
             "lift": lift,
             "optional": self.optional,
             "final_informed": self.final_informed and self.final_informed.to_json(),
+            "balance": None
+            if self.balance is None
+            else {"gain": self.balance.gain_V.tolist(), "toll": self.balance.toll_V.tolist()},
             "course": [{"triples": triples, "weights": dict(w)} for triples, w in self.course],
         }
         path.write_text(json.dumps(content), encoding="utf-8")
@@ -155,6 +176,7 @@ class Fusion:
         content = json.loads(path.read_text(encoding="utf-8"))
         try:
             lift, informed = content["lift"], content["final_informed"]
+            balance = content["balance"]
             maps = content["calibrations"].items()
             return cls(
                 content["weights"],
@@ -164,6 +186,11 @@ class Fusion:
                 tuple(content["optional"]),
                 None if informed is None else Calibration.from_json(informed),
                 tuple((one["triples"], one["weights"]) for one in content["course"]),
+                balance
+                and WordBalance(
+                    np.array(balance["gain"], dtype=np.float32),
+                    np.array(balance["toll"], dtype=np.float32),
+                ),
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"{path}: not a fusion of this format ({error})") from error

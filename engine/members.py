@@ -113,7 +113,10 @@ def fit_members(
         )
     say(f"blending on {len(validation):,} validation pictures")
     optional = {name for name, one in fitted.items() if one.may_abstain}
-    ensemble = Ensemble.learn(held_out.scores, validation.labels_NV, settings, optional)
+    frequency_V = vocabulary.frequencies_V / len(corpus)
+    ensemble = Ensemble.learn(
+        held_out.scores, validation.labels_NV, settings, optional, frequency_V
+    )
     if config.refit:
         for name, recipe in config.annotators.items():
             say(f"fitting {name} on all {len(corpus):,} pictures")

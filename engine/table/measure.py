@@ -111,7 +111,7 @@ def said_of(
     the annotators are fitted and blended as in `engine.fitting.fit_bundle`.
     """
     counter = config.ensemble_settings.counter
-    lone = len(config.annotators) == 1 and config.lift == 0
+    lone = len(config.annotators) == 1 and config.lift == 0 and config.balance == 0
     if not lone or (counts and counter not in config.annotators):
         members = fit_members(config, training, vocabulary, group)
         notes = tuple(note for one in members.annotators.values() for note in one.notes)
