@@ -10,8 +10,10 @@ CORPUS ?=
 demo: install
 	$(BIN)/tagloom demo --out $(DEMO) $(if $(CORPUS),--corpus "$(CORPUS)")
 
+# What starts Ray or servers wants the machine for itself; the rest shares it, a file a process.
 test: install browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit tests/contract -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/parity tests/e2e tests/faults
 
 lint: install
 	$(BIN)/ruff check .

@@ -73,7 +73,11 @@ def embedded(corpus: str, row: Row) -> Material:
     quiet = Console(quiet=True)
     with tempfile.TemporaryDirectory() as work:
         found = embed_corpus(corpus, Store(work), config, quiet, RunSettings())
-        return replace(gather_material(corpus, found, config), thumbnails={})
+        material = gather_material(corpus, found, config)
+        # In memory and without its parts, for the folder in which these lie is gone afterwards.
+        whole = np.array(material.corpus.embeddings_ND)
+        kept = replace(material.corpus, embeddings_ND=whole, spread=None)
+        return replace(material, corpus=kept, thumbnails={})
 
 
 def measured(
