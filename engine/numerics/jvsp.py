@@ -69,7 +69,8 @@ class Jvsp:
         refined_BM = transferred(refine_BM * weighed_BM, self.transfer)
         joined_BX = np.concatenate([visual_BM, refined_BM], axis=1)
         next_BM, cell_BM = self.lstm.step(self.lstm.read(joined_BX), hidden_BM, cell_BM)
-        logits_BO: NDArray[np.float32] = (next_BM + visual_BM) @ weights["out.weight"].T
+        seen_BM: NDArray[np.float32] = next_BM + visual_BM
+        logits_BO: NDArray[np.float32] = seen_BM @ weights["out.weight"].T
         log_BO: NDArray[np.float32] = log_softmax(logits_BO, axis=1)
         largest_B1 = np.exp(log_BO.max(axis=1, keepdims=True)).astype(np.float32)
         heard_BM = (guidance_BM + largest_B1 * next_BM).astype(np.float32, copy=False)
