@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from engine.features import colour, edges, gist, lbp, wavelets
-from engine.features.codebook import WORDS
+from engine.features.codebook import NEVER, WORDS
 from engine.features.describer import Describer, local_descriptors, plain_features
 from engine.features.picture import grey_of, square
 from engine.features.sift import KINDS, channels, dense_points, harris_points
@@ -199,16 +198,14 @@ def _show_channels(places: list["Axes"], square_SS3: NDArray[np.uint8]) -> None:
 
 
 def _show_words(places: list["Axes"], square_SS3: NDArray[np.uint8], describer: Describer) -> None:
-    """The words of the dense grid by their colour, and how often each is there."""
+    """The words of the dense grid, like ones in like colours, and how often each is there."""
     names = [name for name in describer.names if name in describer.codebooks]
     local = local_descriptors(square_SS3, names)
-    # Neighbours in the codebook are no neighbours in meaning: any colours do, the same each time.
-    tints = colormaps["gist_ncar"](np.random.default_rng(0).permutation(WORDS) / WORDS)
     side = round(np.sqrt(len(dense_points())))
     for axes, kind in zip(places, KINDS, strict=False):
         book = describer.codebooks[f"{kind}-dense"]
         words = book.nearest(local[f"{kind}-dense"][0])
-        axes.imshow(tints[words].reshape(side, side, 4))
+        axes.imshow(_tints(book.words_WD)[words].reshape(side, side, 3))
         _bare(axes)
         used = len(np.unique(words))
         _title(axes, f"{TITLES[kind]} on the grid: {used} of 1,000 words")
@@ -222,3 +219,13 @@ def _show_words(places: list["Axes"], square_SS3: NDArray[np.uint8], describer: 
     places[3].set_xlabel("words of the whole picture, the strongest first", size=8, color=INK)
     places[3].legend(frameon=False, fontsize=7.5)
     _title(places[3], "bags of words (5,000 each), TF-IDF")
+
+
+def _tints(words_WD: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A colour for each word [W, 3], by its place along the codebook's first three axes."""
+    used_W = words_WD[:, 0] != NEVER
+    centred_WD = np.where(used_W[:, None], words_WD - words_WD[used_W].mean(axis=0), 0)
+    _, _, axes_DD = np.linalg.svd(centred_WD, full_matrices=False)
+    ranks_W3 = (centred_WD @ axes_DD[:3].T).argsort(axis=0).argsort(axis=0)
+    tints_W3: NDArray[np.float64] = ranks_W3 / len(words_WD)
+    return tints_W3

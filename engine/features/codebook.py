@@ -17,7 +17,7 @@ WIDTH = CELLS * WORDS
 ROUNDS = 15
 """Of k-means."""
 
-_NEVER = 1e4
+NEVER = 1e4
 """Coordinates of a word that no descriptor, of length 1 or so a channel, is near to."""
 
 
@@ -90,7 +90,7 @@ def learn_words(descriptors_ND: NDArray[np.float32], seed: int) -> NDArray[np.fl
     if len(descriptors_ND) <= 2 * WORDS:
         different = np.unique(descriptors_ND, axis=0)
         if len(different) <= WORDS:
-            words_WD = np.full((WORDS, width), _NEVER, dtype=np.float32)
+            words_WD = np.full((WORDS, width), NEVER, dtype=np.float32)
             words_WD[: len(different)] = different
             return words_WD
     kmeans = faiss.Kmeans(
