@@ -20,7 +20,8 @@ from engine.bundle import Deviation
 from engine.config import FitConfig
 from engine.embed import Compute, backbone, candidates, graph_name, load_embedder, this_machine
 from engine.geometry import Geometry, Pixels
-from engine.plan import decode_stage, embedding_geometry
+from engine.picture_stages import decode_stage
+from engine.plan import embedding_geometry
 
 BEST_TAGS = 5
 _REFERENCE: Pixels = "reference"

@@ -15,7 +15,7 @@ from engine.features.describer import Describer
 from engine.features.picture import SIDE
 from engine.geometry import Geometry
 from engine.image import DecodeLimits, ImageError, decode
-from engine.plan import decode_stage
+from engine.picture_stages import decode_stage
 from engine.stage import Plan
 from jobs.chart import check_drawing
 from jobs.chunks import Inventory
