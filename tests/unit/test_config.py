@@ -78,6 +78,7 @@ def test_the_last_override_wins() -> None:
         ("embed.backbone=resnet19", "no backbone 'resnet19'; choose one of efficientnet-lite0"),
         ("embed.compute=cuda", r"embed\.compute"),
         ("seed=much", "seed"),
+        ("balance=300", r"lift is 0\.15 and balance 300"),
         ("validation=0", "validation"),
         ("validation=1", "validation"),
         ("max_failed=2", "max_failed"),

@@ -13,8 +13,9 @@ from sklearn.metrics import log_loss
 
 from engine.calibration import Calibration
 from engine.errors import BundleError
+from engine.fitting import ranked_tags
 from engine.fusion import Fusion
-from engine.numerics.metrics import calibration_error
+from engine.numerics.metrics import calibration_error, word_metrics
 from engine.numerics.online_weights import learn_weights
 
 BOUNDED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
@@ -227,6 +228,29 @@ def test_a_lift_moves_rare_tags_up_and_keeps_each_tags_own_order(tmp_path: Path)
     lifted = Fusion.learn(scores, labels_NV, seed=0, lift=0.5)
     lifted.save(tmp_path / "fusion.json")
     np.testing.assert_array_equal(Fusion.load(tmp_path / "fusion.json")(scores), lifted_NV)
+
+
+def test_a_balanced_blend_gains_in_the_mean_over_words(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    base_V = np.sort(rng.pareto(1.0, 120) + 0.2)[::-1] * 0.01
+    odds_NV = base_V * np.exp(rng.normal(0, 2.0, (800, 120)))
+    p_NV = (odds_NV / (1 + odds_NV)).astype(np.float32)
+    truth_NV = rng.random(p_NV.shape) < p_NV
+    labels_NV = sparse.csr_matrix(truth_NV[:400].astype(np.float32))
+    plain = Fusion.learn({"a": p_NV[:400]}, labels_NV, seed=0)
+    frequency_V = p_NV.mean(0).astype(np.float64)
+    balanced = Fusion.learn(
+        {"a": p_NV[:400]}, labels_NV, seed=0, balance=400, frequency_V=frequency_V
+    )
+    unseen = {"a": p_NV[400:]}
+    figures = [
+        word_metrics(ranked_tags(fusion(unseen), 5), truth_NV[400:]) for fusion in (plain, balanced)
+    ]
+    assert figures[1].f1 > figures[0].f1 + 0.01
+    assert figures[1].n_plus > figures[0].n_plus
+    balanced.save(tmp_path / "fusion.json")
+    loaded = Fusion.load(tmp_path / "fusion.json")
+    np.testing.assert_array_equal(loaded(unseen), balanced(unseen))
 
 
 def test_no_pictures_give_no_scores() -> None:
