@@ -66,6 +66,10 @@ class VocabularyRules(BaseModel):
     min_count: PositiveInt = 1
     max_tags: PositiveInt | None = None
 
+    def __hash__(self) -> int:
+        # The mappings cannot be hashed; whoever keeps bundles by what they are asked for needs it.
+        return hash(self.model_dump_json())
+
     @model_validator(mode="after")
     def _no_cycles(self) -> "VocabularyRules":
         for kind, edges in (

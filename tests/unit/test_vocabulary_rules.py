@@ -200,3 +200,9 @@ def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
         load_rules(file)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_rules(tmp_path / "none.toml")
+
+
+def test_equal_rules_hash_alike() -> None:
+    one, same = (VocabularyRules(aliases={"automobile": "car"}) for _ in range(2))
+    assert hash(one) == hash(same)
+    assert {one: 1}[same] == 1
