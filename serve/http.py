@@ -52,6 +52,7 @@ _PARTS = {
     "page.css": ("serve.page", "page.css", _CSS),
     "page.js": ("serve.page", "page.js", _SCRIPT),
     # One family: the page wears the gallery's own clothes.
+    "base.css": ("engine.page", "base.css", _CSS),
     "gallery.css": ("engine.gallery", "page.css", _CSS),
     "docs.js": ("serve.page", "docs.js", _SCRIPT),
     # That package is Swagger UI's files; FastAPI's own page would have a browser fetch them.
