@@ -38,7 +38,7 @@ class RankSvmRecipe(Recipe):
     kind: Literal["rank-svm"] = "rank-svm"
     shrinkage: PositiveFloat = 1.0
     penalty: PositiveFloat = 100.0
-    iterations: PositiveInt = 50
+    iterations: PositiveInt = 400
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "RankSvm":
         # Here, not above: torch takes seconds that a fitted annotator need not pay.

@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "ranked-lstm": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "naive-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "linear-svm": {},
-    "rank-svm": {"penalty": 1.0},
+    "rank-svm": {},
     "cnn-rnn": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "ria": {"dropout": 0.0, "hidden": 20, "optimisation": {"epochs": 2}},
     "sr-cnn-rnn": {
