@@ -18,7 +18,7 @@ from engine.beam import Propagation, beam_search
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.optimisation import Optimisation
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.regression import Head
 from engine.sequence import NOTHING, ordered_scores, padded_targets, shortened_note
 from engine.vocab import Vocabulary
@@ -36,7 +36,7 @@ DECODED = 256
 """Pictures times beams that are decoded at a time."""
 
 
-class PropagationRecipe(Recipe):
+class PropagationRecipe(GradientRecipe):
     """Settings of a network that is taught tags one after another, between START and END.
 
     Attributes:
@@ -67,10 +67,6 @@ class PropagationRecipe(Recipe):
             )
         return self
 
-    @property
-    def by_gradient(self) -> bool:
-        return True
-
     @abstractmethod
     def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         """What is trained.
@@ -99,9 +95,6 @@ class PropagationRecipe(Recipe):
     def wants_labels(self) -> bool:
         """Whether the network learns from all the tags of a picture beside their sequence."""
         return False
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

@@ -149,3 +149,24 @@ class Recipe(BaseModel, ABC):
     ) -> Annotator:
         """`fit` that goes on from the last checkpoint, if the method makes any."""
         return self.fit(corpus, vocabulary, group)
+
+
+class GradientRecipe(Recipe):
+    """A recipe that learns in epochs: it says how to go on, and a plain fit begins anew."""
+
+    @property
+    def by_gradient(self) -> bool:
+        return True
+
+    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> Annotator:
+        return self.resumable_fit(corpus, vocabulary, group, None)
+
+    @abstractmethod
+    def resumable_fit(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        group: Group,
+        checkpoints: "Checkpoints | None",
+    ) -> Annotator:
+        """Learn, going on from the last checkpoint if there is one."""

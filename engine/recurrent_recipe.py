@@ -12,7 +12,7 @@ from engine.corpus import Corpus
 from engine.errors import ConfigError
 from engine.group import Group
 from engine.optimisation import Optimisation
-from engine.recipe import Recipe
+from engine.recipe import GradientRecipe
 from engine.recurrent import Arrays, Recurrent
 from engine.regression import Head, Tuned
 from engine.sequence import Targets, padded_targets, shortened_note
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.training.recurrent import RecurrentTagger
 
 
-class RecurrentRecipe(Recipe):
+class RecurrentRecipe(GradientRecipe):
     """Settings of Yan et al. 2016, section 5.1; where a default is not the paper's, that is named.
 
     Attributes:
@@ -68,10 +68,6 @@ class RecurrentRecipe(Recipe):
     )
 
     @property
-    def by_gradient(self) -> bool:
-        return True
-
-    @property
     def wants_pixels(self) -> bool:
         return self.train == "all"
 
@@ -82,9 +78,6 @@ class RecurrentRecipe(Recipe):
     @abstractmethod
     def _annotator(self) -> "type[Recurrent]":
         """What the network becomes once it is trained."""
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Recurrent":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

@@ -18,7 +18,7 @@ from engine.numerics.decoder import decode
 from engine.numerics.levels import normalised_levels
 from engine.numerics.whitening import Whitening
 from engine.optimisation import Optimisation
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SCORED = 256
 """Pictures whose queries are held at a time."""
 
 
-class AslHeadRecipe(Recipe):
+class AslHeadRecipe(GradientRecipe):
     """Settings of ML-Decoder (Ridnik et al. 2021) under the asymmetric loss (Ridnik et al. 2021).
 
     Attributes:
@@ -75,13 +75,6 @@ class AslHeadRecipe(Recipe):
                 f"width is {self.width} and heads is {self.heads}; make width a multiple of heads"
             )
         return self
-
-    @property
-    def by_gradient(self) -> bool:
-        return True
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "AslHead":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

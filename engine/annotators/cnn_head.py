@@ -16,7 +16,7 @@ from engine.gathering import tag_shares
 from engine.group import Group
 from engine.numerics.draws import spread_draws
 from engine.optimisation import Optimisation
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.regression import Head
 from engine.vocab import Vocabulary
 from engine.whitened import Whitened
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.training import Batch, Checkpoints
 
 
-class _CnnHeadRecipe(Recipe):
+class _CnnHeadRecipe(GradientRecipe):
     """Settings that the three have in common.
 
     The papers fine-tune the whole CNN; here it is frozen, and the layer learns on its embedding.
@@ -46,10 +46,6 @@ class _CnnHeadRecipe(Recipe):
         )
     )
 
-    @property
-    def by_gradient(self) -> bool:
-        return True
-
     @abstractmethod
     def losses(
         self, logits_BV: "torch.Tensor", labels_BV: "torch.Tensor", draws_B: NDArray[np.float64]
@@ -64,9 +60,6 @@ class _CnnHeadRecipe(Recipe):
     @abstractmethod
     def fitted(self) -> "type[CnnHead]":
         """What it becomes."""
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "CnnHead":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

@@ -18,7 +18,7 @@ from engine.numerics.levels import normalised_levels
 from engine.numerics.text_view import TextSpace
 from engine.numerics.whitening import Whitening
 from engine.optimisation import Optimisation
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.regression import Head, Tuned
 from engine.vocab import Vocabulary
 from engine.whitened import Scale
@@ -34,7 +34,7 @@ TEMPERATURE = np.float32(0.1)
 """Cosines are divided by it before the sigmoid: a monotone way into [0, 1]."""
 
 
-class CnnRRecipe(Recipe):
+class CnnRRecipe(GradientRecipe):
     """Settings of Murthy et al. 2015, section 3.5, and where this differs from the paper.
 
     It names tags that no picture to learn from carries, if their word vectors are known: let the
@@ -70,15 +70,8 @@ class CnnRRecipe(Recipe):
     )
 
     @property
-    def by_gradient(self) -> bool:
-        return True
-
-    @property
     def wants_pixels(self) -> bool:
         return self.train == "all"
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "CnnR":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

@@ -32,7 +32,7 @@ from engine.multi_scale import (
 from engine.numerics.scale_fusion import textual_vectors, visual_vectors
 from engine.optimisation import Optimisation
 from engine.quantity import QuantitySettings
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.social_words import Bag, batch_words, corpus_words, frequent_words, known_rows
 from engine.vocab import Vocabulary
 
@@ -44,7 +44,7 @@ SCORED = 256
 """Pictures whose maps are unfolded at a time."""
 
 
-class MsCnnRecipe(Recipe):
+class MsCnnRecipe(GradientRecipe):
     """Settings of Niu et al. 2017, Multi-Modal Multi-Scale Deep Learning for Large-Scale Image
     Annotation, and where this differs from the paper.
 
@@ -107,19 +107,12 @@ class MsCnnRecipe(Recipe):
         return self
 
     @property
-    def by_gradient(self) -> bool:
-        return True
-
-    @property
     def wants_pixels(self) -> bool:
         return self.train == "all"
 
     @property
     def columns(self) -> tuple[str, ...]:
         return () if self.train == "all" else (maps_column(self.backbone, self.grid),)
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "MsCnn":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

@@ -27,7 +27,7 @@ from engine.modalities.settings import (
 )
 from engine.modalities.views import Scale, batch_views
 from engine.numerics.similarity import Similarity
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ TOLD = 5
 """So many of the modalities that weigh most are named in the notes."""
 
 
-class MultimodalRecipe(Recipe):
+class MultimodalRecipe(GradientRecipe):
     """Settings of Sun, Zhu and Shi ("Image Annotation Via Deep Neural Network"), and what differs.
 
     A modality is a view of the picture and a similarity; each has a network of its own, taught
@@ -88,10 +88,6 @@ class MultimodalRecipe(Recipe):
                 "no view of the picture is left; name features, or set embedding or pixels to true"
             )
         return self
-
-    @property
-    def by_gradient(self) -> bool:
-        return True
 
     @property
     def wants_pixels(self) -> bool:
@@ -165,9 +161,6 @@ class MultimodalRecipe(Recipe):
             vocabulary.digest,
             (_note(blend),),
         )
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Multimodal":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

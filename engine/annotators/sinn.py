@@ -19,7 +19,7 @@ from engine.group import Group
 from engine.numerics.label_inference import correlations, infer, observed
 from engine.numerics.levels import normalised_levels
 from engine.optimisation import Optimisation
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.social_words import Bag, batch_words, corpus_words, frequent_words, known_rows
 from engine.vocab import Vocabulary
 from engine.whitened import Whitened
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from engine.training import Batch, Checkpoints
 
 
-class SinnRecipe(Recipe):
+class SinnRecipe(GradientRecipe):
     """Settings of Hu et al. 2016, Learning Structured Inference Neural Networks, on a frozen CNN.
 
     The paper has three layers of labels on NUS-WIDE: groups of pictures, concepts and noisy tags.
@@ -70,13 +70,6 @@ class SinnRecipe(Recipe):
             learning_rate=1e-3, weight_decay=0.05, epochs=12, batch=64, warmup=0.1, average=0.99
         )
     )
-
-    @property
-    def by_gradient(self) -> bool:
-        return True
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Sinn":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,

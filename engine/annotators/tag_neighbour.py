@@ -20,7 +20,7 @@ from engine.group import Group
 from engine.numerics.jaccard import nearest_sets, subset_max_weights
 from engine.numerics.levels import normalised_levels
 from engine.optimisation import Optimisation
-from engine.recipe import Annotator, Recipe, Verdict
+from engine.recipe import Annotator, GradientRecipe, Verdict
 from engine.social_words import Bag, batch_words, corpus_words, frequent_words
 from engine.vocab import Vocabulary
 from engine.whitened import Whitened
@@ -36,7 +36,7 @@ HELD = 256
 """Pictures whose neighbours' hidden vectors are held at a time."""
 
 
-class TagNeighbourRecipe(Recipe):
+class TagNeighbourRecipe(GradientRecipe):
     """Settings of Johnson, Ballan and Fei-Fei 2015, Love Thy Neighbors, on a frozen network.
 
     A picture's candidates are the training pictures whose social tags are nearest by Jaccard
@@ -84,13 +84,6 @@ class TagNeighbourRecipe(Recipe):
                 "be pooled than there are"
             )
         return self
-
-    @property
-    def by_gradient(self) -> bool:
-        return True
-
-    def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "TagNeighbour":
-        return self.resumable_fit(corpus, vocabulary, group, None)
 
     def resumable_fit(
         self,
