@@ -2,12 +2,11 @@
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -20,15 +19,16 @@ from engine.embed import Compute
 from engine.errors import ConfigError, CorpusError
 from engine.plan import annotation_plan
 from engine.stage import Plan
-from jobs.beside import listing
+from jobs.beside import GRACE, Beside, listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
-from jobs.job import JOB, Job, check_apart, check_same, earlier_job
+from jobs.job import JOB, Job, check_apart, check_same, check_unchanged, earlier_job
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
-from jobs.sink import Receipt, finished_parts
+from jobs.sink import Receipt
 from jobs.source import SCRATCH
 from jobs.store import Store, absolute
+from jobs.tally import Tally, finished
 from jobs.work import Diary
 
 MANIFEST = "manifest.json"
@@ -96,13 +96,22 @@ def annotate(
 
 
 @dataclass(frozen=True)
+class Early:
+    """A part that is being made while Ray starts."""
+
+    chunk: Chunk
+    receipt: Future[Receipt]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A job that Ray may begin with.
 
     Attributes:
+        beside: lists the input, if that has not come to its end.
         tally: what an earlier run did.
         early: a part that is being made while Ray starts.
-        listed: Unix time at which the input was listed.
+        listed: Unix time at which the input was listed, or at which the job need not wait for that.
     """
 
     bundle: Bundle
@@ -110,9 +119,9 @@ class Prepared:
     store: Store
     console: Console
     job: Job
-    inventory: Inventory
-    tally: "_Tally"
-    early: Future[Receipt] | None
+    beside: Beside
+    tally: Tally
+    early: Early | None
     listed: float
     started: float
 
@@ -130,34 +139,34 @@ class Prepared:
         settings, diary = settings or RunSettings(), diary or Diary()
         diary.mark("listing", self.listed)
         diary.mark("starting Ray")
-        tally, rows = self.tally, self.inventory.rows
+        tally = self.tally
         done_before = tally.rows
-        with self.console.progress("annotating", rows) as advance:
+        job = self.job
+        with self.console.progress("annotating", job.rows) as advance:
             advance(done_before)
             for receipt in self._receipts(settings):
                 tally.add(receipt)
-                if tally.failed > max_failed * rows:
-                    raise CorpusError(
-                        f"{self.job.input}: {tally.failed:,} of {rows:,} pictures failed, "
-                        f"more than --max-failed {max_failed} allows; the parts written so far "
-                        f"are in {self.store.url}, and the same command with a higher limit goes "
-                        "on from them"
-                    )
+                job = self._completed(job)
+                self._check_failed(job, max_failed)
                 advance(receipt.rows)
                 diary.add(receipt.works)
+        job = self._completed(job)
+        self._check_failed(job, max_failed)
+        totals = self.beside.totals
+        assert totals is not None
+        assert tally.rows == totals.rows, (tally.rows, totals.rows)
         self.store.remove(SCRATCH)
-        assert tally.rows == rows, (tally.rows, rows)
         seconds = time.monotonic() - self.started
         account = Account(
             rows=tally.rows,
             tagged=tally.rows - tally.failed,
             failed=tally.failed,
             errors=dict(sorted(tally.errors.items())),
-            ignored_files=self.inventory.ignored,
-            parts=len(tally.parts),
+            ignored_files=totals.ignored,
+            parts=len(tally.digests),
             bundle_id=self.bundle.id,
-            input=self.job.input,
-            top_k=self.job.top_k,
+            input=job.input,
+            top_k=job.top_k,
             seconds=round(seconds, 2),
             pictures_per_second=round((tally.rows - done_before) / seconds, 2),
         )
@@ -165,24 +174,47 @@ class Prepared:
         diary.mark("closing")
         return account
 
+    def _completed(self, job: Job) -> Job:
+        """The job with what is known once its input is listed to the end, and noted down."""
+        totals = self.beside.totals
+        if totals is None or job.fingerprint is not None:
+            return job
+        job = job.model_copy(update={"fingerprint": totals.fingerprint, "rows": totals.rows})
+        self.store.write(JOB, job.model_dump_json(indent=1).encode())
+        return job
+
+    def _check_failed(self, job: Job, max_failed: float) -> None:
+        failed = self.tally.failed
+        if job.rows is not None and failed > max_failed * job.rows:
+            raise CorpusError(
+                f"{job.input}: {failed:,} of {job.rows:,} pictures failed, more than --max-failed "
+                f"{max_failed} allows; the parts written so far are in {self.store.url}, and the "
+                "same command with a higher limit goes on from them"
+            )
+
     def _receipts(self, settings: RunSettings) -> Iterator[Receipt]:
         """Of all the parts that are still to be made, the early one among them."""
         limit = self.bundle.manifest.limits.max_bytes
-        done = frozenset(self.tally.parts)
-        early = next(_undone(self.inventory, done)) if self.early else None
-        skip = done | {early.name} if early else done
-        for receipt in run_plan(self.plan, self.inventory, skip, self.store, settings, limit):
-            if early and self.early and self.early.done() and not self.early.exception():
-                yield self.early.result()
+        early = self.early
+        skip = frozenset(self.tally.digests) | ({early.chunk.name} if early else set())
+        chunks = self.beside.chunks()
+        listed = _inventory(tuple(chunks)) if self.beside.totals is not None else chunks
+        for receipt in run_plan(self.plan, listed, skip, self.store, settings, limit):
+            if early and early.receipt.done() and not early.receipt.exception():
+                yield early.receipt.result()
                 early = None
             yield receipt
-        if early and self.early:
+        if early:
             try:
-                yield self.early.result()
+                yield early.receipt.result()
             except BrokenProcessPool:
                 # Its process was killed; Ray makes the part as well.
-                rest = frozenset(chunk.name for chunk in self.inventory.chunks) - {early.name}
-                yield from run_plan(self.plan, self.inventory, rest, self.store, settings, limit)
+                again = _inventory((early.chunk,))
+                yield from run_plan(self.plan, again, frozenset(), self.store, settings, limit)
+
+
+def _inventory(chunks: tuple[Chunk, ...]) -> Inventory:
+    return Inventory(chunks, sum(chunk.rows for chunk in chunks), "")
 
 
 @contextmanager
@@ -198,6 +230,9 @@ def preparing(
 ) -> Iterator[Prepared]:
     """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
 
+    A new job begins with what is listed of its input within `beside.GRACE`, and the rest follows.
+    One that goes on waits for all of it, to see that what is done is still right.
+
     Args:
         pictures: only so many of the first, rounded up to whole chunks; None: all.
         rules: a TOML file of vocabulary rules; None: the bundle's own alone.
@@ -211,18 +246,19 @@ def preparing(
     store = Store(output)
     check_apart(source, store)
     earlier = earlier_job(store)
-    with _tidy(store), listing(source, store, is_corpus=False) as beside:
+    with _tidy(store), listing(source, store, pictures) as beside:
         bundle = open_bundle(bundle_name, console)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
         plan = annotation_plan(bundle, top_k, compute=way)
         with console.waiting("listing the pictures"):
-            inventory = beside.inventory().first(pictures)
+            held = beside.hold(GRACE if earlier is None else None)
         listed = time.time()
+        totals = beside.totals
         job = Job(
             input=source,
-            fingerprint=inventory.fingerprint,
-            rows=inventory.rows,
+            fingerprint=totals.fingerprint if totals else None,
+            rows=totals.rows if totals else None,
             bundle=str(bundle.folder),
             bundle_id=bundle.id,
             top_k=top_k,
@@ -230,47 +266,18 @@ def preparing(
             vocabulary=None if rules is None else bundle.rules.model_dump_json(),
         )
         check_same(store, earlier, job)
+        tally = finished(store)
+        check_unchanged(store, tally.digests, held)
         store.write(JOB, job.model_dump_json(indent=1).encode())
-        tally = _finished(store)
-        if tally.parts:
-            console.say(f"going on: {len(tally.parts)} of {len(inventory.chunks)} parts are there")
-        chunk = next(_undone(inventory, frozenset(tally.parts)), None)
+        if tally.digests:
+            console.say(f"going on: {len(tally.digests)} of {len(held)} parts are there")
+        chunk = next((one for one in held if one.name not in tally.digests), None)
         early = None
         # Elsewhere the cluster has started already, and torch may want a GPU that Ray gives out.
         if chunk and not os.environ.get("RAY_ADDRESS") and bundle.graph_for(way):
-            early = beside.make_part(plan, chunk, BATCH, bundle.manifest.limits.max_bytes, store)
-        yield Prepared(bundle, plan, store, console, job, inventory, tally, early, listed, started)
-
-
-def _undone(inventory: Inventory, done: frozenset[str]) -> Iterator[Chunk]:
-    return (chunk for chunk in inventory.chunks if chunk.name not in done)
-
-
-def _finished(store: Store) -> "_Tally":
-    """What an earlier run of the job did."""
-    store.sweep()
-    tally = _Tally()
-    for receipt in finished_parts(store):
-        tally.add(receipt)
-    return tally
-
-
-@dataclass
-class _Tally:
-    """Parts that are in the store, and their sums."""
-
-    parts: set[str] = field(default_factory=set)
-    rows: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def failed(self) -> int:
-        return self.errors.total()
-
-    def add(self, receipt: Receipt) -> None:
-        self.parts.add(receipt.chunk)
-        self.rows += receipt.rows
-        self.errors.update(receipt.errors)
+            limit = bundle.manifest.limits.max_bytes
+            early = Early(chunk, beside.make_part(plan, chunk, BATCH, limit, store))
+        yield Prepared(bundle, plan, store, console, job, beside, tally, early, listed, started)
 
 
 def _compute(name: str) -> Compute:

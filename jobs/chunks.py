@@ -5,7 +5,7 @@ the same file. That is how a killed job goes on with every row once, without kee
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Form = Literal["listing", "parquet", "tar"]
@@ -23,6 +23,7 @@ class Chunk:
         rows: how many rows.
         label: what rows without an id of their own are called by, with their number.
         duplicates: rows (0 is the chunk's first) whose id an earlier row of the job has.
+        digest: of what the listing says of these rows; another one means a changed input.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Chunk:
     rows: int
     label: str = ""
     duplicates: tuple[int, ...] = ()
+    digest: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -44,8 +46,22 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Totals:
+    """What is known of an input once it is listed to its end.
+
+    Attributes:
+        fingerprint: of the input's state.
+        ignored: files of the input that hold no picture and no tags.
+    """
+
+    rows: int
+    fingerprint: str
+    ignored: int = 0
+
+
+@dataclass(frozen=True)
 class Inventory:
-    """What a job will read: its chunks in order, and a fingerprint of the input's state.
+    """What a job will read, listed whole: its chunks in order, and a fingerprint of its state.
 
     Attributes:
         ignored: files of the input that hold no picture and no tags.
@@ -56,27 +72,23 @@ class Inventory:
     fingerprint: str
     ignored: int = 0
 
-    def first(self, rows: int | None) -> "Inventory":
-        """The first chunks, as many as hold `rows` rows; None: all of them."""
-        if rows is None:
-            return self
-        chosen: list[Chunk] = []
-        count = 0
-        for chunk in self.chunks:
-            if count >= rows:
-                break
-            chosen.append(chunk)
-            count += chunk.rows
-        return replace(self, chunks=tuple(chosen), rows=count)
-
 
 LEAST = 64
-"""Rows of a chunk, where the input does not itself come in smaller pieces."""
+"""Rows of a job's first chunks, so that its first results come early and few rows are shared out
+well among workers."""
+
+_STEP, _OFTEN = 64, 8192
 
 
-def rows_a_chunk(rows: int) -> int:
-    """Small enough to share work out and to lose little; large enough to make few files."""
-    return max(LEAST, min(1024, rows // 64), rows // 10_000)
+def rows_of_chunk(number: int) -> int:
+    """Rows of a job's chunk by its number, where the input does not itself come in other pieces.
+
+    They grow with what is listed, not with the whole, which nobody knows yet: 64 rows 64 times,
+    then twice as many as often, up to 1,024; from the 8,192nd chunk on up to 16,384, so that a
+    billion pictures make some 90,000 files.
+    """
+    size = LEAST << min(number // _STEP, 4)
+    return size << min(number // _OFTEN, 4)
 
 
 def first_bounds(size: int) -> list[int]:

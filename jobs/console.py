@@ -37,8 +37,9 @@ class Console:
             yield
 
     @contextmanager
-    def progress(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """A bar; call what it gives with the number of pictures done."""
+        done = 0
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -52,13 +53,15 @@ class Console:
             task = bars.add_task(text, total=total, rate="")
 
             def advance(count: int) -> None:
+                nonlocal done
+                done += count
                 bars.advance(task, count)
                 speed = bars.tasks[0].speed
                 bars.update(task, rate=f"{speed:,.0f}/s" if speed else "")
 
             yield advance
         if not self._console.is_terminal:
-            self.say(f"{text}: {total:,} done")
+            self.say(f"{text}: {done:,} done")
 
     @contextmanager
     def steps(self, text: str, total: int) -> Iterator[Callable[[str], None]]:

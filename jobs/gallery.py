@@ -64,7 +64,7 @@ def _section(store: Store, job: Job, bundle: Bundle, pictures: int) -> GallerySe
     work = Store(f"{store.url}/_gallery")
     try:
         inventory = take_inventory(job.input, work, is_corpus=False)
-        if inventory.fingerprint != job.fingerprint:
+        if job.fingerprint not in (None, inventory.fingerprint):
             raise ConfigError(
                 f"{job.input}: changed since it was annotated into {store.url}; annotate it again"
             )
@@ -72,7 +72,7 @@ def _section(store: Store, job: Job, bundle: Bundle, pictures: int) -> GallerySe
     finally:
         work.remove("")
     failed = sum(item.error is not None for item in items)
-    note = f"{len(items)} of {job.rows:,} pictures from {job.input}" + (
+    note = f"{len(items)} of {inventory.rows:,} pictures from {job.input}" + (
         f", {failed} of them broken" if failed else ""
     )
     return GallerySection(Path(job.input).name, note, job.bundle_id, items)

@@ -1,25 +1,31 @@
 """Which job an output belongs to: a run may go on with its own output alone."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.cut import TopK
 from engine.embed import Compute
 from engine.errors import ConfigError
+from jobs.chunks import Chunk
 from jobs.store import Store
 
 JOB = "job.json"
 
 
 class Job(BaseModel):
-    """What makes two runs the same job; a run may go on only with the same one's output."""
+    """What makes two runs the same job; a run may go on only with the same one's output.
+
+    Attributes:
+        fingerprint, rows: of the input; None until it is listed to its end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: str
-    fingerprint: str
-    rows: int
+    fingerprint: str | None
+    rows: int | None
     bundle: str
     bundle_id: str
     top_k: TopK
@@ -57,7 +63,8 @@ def check_same(store: Store, earlier: Job | None, job: Job) -> None:
     if earlier is None:
         return
     before, now = earlier.model_dump(), job.model_dump()
-    changed = {name for name in now if before[name] != now[name]} - {"bundle"}
+    unknown = {name for name in ("fingerprint", "rows") if before[name] is None}
+    changed = {name for name in now if before[name] != now[name]} - {"bundle"} - unknown
     if changed:
         listed = ", ".join(
             f"{name} was {json.dumps(before[name])} and is {json.dumps(now[name])}"
@@ -66,6 +73,26 @@ def check_same(store: Store, earlier: Job | None, job: Job) -> None:
         raise ConfigError(
             f"{store.url}: holds the output of a different job ({listed}); name another output, "
             "or run the same job again to go on with it"
+        )
+
+
+def check_unchanged(store: Store, digests: Mapping[str, str], chunks: Iterable[Chunk]) -> None:
+    """Refuse to go on with an output of which a part was made from other rows than are there now.
+
+    Args:
+        digests: of the parts that are there, by chunk.
+        chunks: all that the input gives now.
+
+    Raises:
+        ConfigError: the input has changed.
+    """
+    now = {chunk.name: chunk.digest for chunk in chunks}
+    changed = sorted(name for name, digest in digests.items() if now.get(name) != digest)
+    if changed:
+        raise ConfigError(
+            f"{store.url}: the input has changed since {len(changed)} of its {len(digests)} parts "
+            f"were made (the first is that of chunk {changed[0]}); name another output, or put the "
+            "input back as it was"
         )
 
 

@@ -1,6 +1,6 @@
-"""Input that names picture files: a folder of pictures, or annotations.jsonl or .csv beside them.
+"""Input that names picture files: annotations.jsonl or .csv beside them.
 
-Both become one Arrow file, the listing: a row a picture with `image_id`, `uri` and the caller's
+They become an Arrow file, the listing: a row a picture with `image_id`, `uri` and the caller's
 columns. Its rows are what chunks point at.
 """
 
@@ -28,39 +28,6 @@ PICTURE_SUFFIXES = frozenset(_DECODED | _OTHERS)
 _ID_FIELDS = ("image_id", "id")
 _FILE_FIELDS = ("file", "file_name", "filename", "image", "path")
 _SEPARATORS = ("|", ";", ",")
-
-
-def list_folder(fs: AbstractFileSystem, root: str) -> tuple[pa.Table, int]:
-    """List the picture files below a folder by name, and count the other files.
-
-    The id of a picture is its path within the folder. Hidden files and folders are passed over.
-
-    Raises:
-        CorpusError: there is no picture file.
-    """
-    names: list[str] = []
-    ignored = 0
-    for path in fs.find(root):
-        name = PurePosixPath(path).relative_to(root)
-        if any(part.startswith(".") for part in name.parts):
-            continue
-        if name.suffix.lower() in PICTURE_SUFFIXES:
-            names.append(str(name))
-        else:
-            ignored += 1
-    if not names:
-        raise CorpusError(
-            f"{root}: no pictures there ({ignored} other files); name a folder with picture "
-            "files, with images/ and annotations.jsonl, with Parquet files, or with .tar files"
-        )
-    names.sort()
-    table = pa.table(
-        {
-            schema.IMAGE_ID: pa.array(names, pa.string()),
-            schema.URI: pa.array([address(fs, f"{root}/{name}") for name in names], pa.string()),
-        }
-    )
-    return table, ignored
 
 
 def list_annotations(fs: AbstractFileSystem, path: str, must_exist: bool) -> pa.Table:

@@ -13,7 +13,7 @@ from jobs.columns import social_lists
 from jobs.console import Console
 from jobs.reading import read_chunk
 from jobs.sink import write_part
-from jobs.source import LISTING, take_inventory
+from jobs.source import SCRATCH, take_inventory
 from jobs.store import Store
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -62,7 +62,7 @@ def annotate_remotely(
             receipt = write_part(store, chunk, table)
             errors.update(receipt.errors)
             advance(receipt.rows)
-    store.remove(LISTING.partition("/")[0])
+    store.remove(SCRATCH)
     return {
         "rows": inventory.rows,
         "tagged": inventory.rows - errors.total(),

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
+from jobs.feed import CHUNK, Feed
 from jobs.reading import ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
@@ -24,7 +25,7 @@ from jobs.work import LOADING, READING, WRITING, Stopwatch, Work, since
 BATCH = 32
 """Pictures that go through the stages at a time."""
 
-_CHUNK = "__chunk"
+_ROWS = "__rows"
 _WORKS = "__works"
 _FAILURE = "__failure"
 _ERRORS = {kind.__name__: kind for kind in TagloomError.__subclasses__()}
@@ -46,7 +47,7 @@ class RunSettings:
 
 def run_plan(
     plan: Plan,
-    inventory: Inventory,
+    listed: Inventory | Iterator[Chunk],
     skip: frozenset[str],
     store: Store,
     settings: RunSettings,
@@ -57,25 +58,52 @@ def run_plan(
     Yields a receipt a chunk as soon as its part is in the store, in no fixed order. Memory does
     not depend on the number of pictures: only names of chunks and receipts pass the driver.
 
+    Args:
+        listed: whole, or chunk by chunk while the first of them are worked on already.
+
     Raises:
-        TagloomError: a worker met what a user can mend, such as input that changed on the way.
+        TagloomError: a worker met what a user can mend, such as input that changed on the way; or
+            `listed` raised it.
     """
-    todo = [{"chunk": chunk.to_json()} for chunk in inventory.chunks if chunk.name not in skip]
-    if not todo:
+    _be_quiet(DataContext.get_current())
+    if isinstance(listed, Inventory):
+        todo = [{CHUNK: one.to_json()} for one in listed.chunks if one.name not in skip]
+        if todo:
+            blocks = ray.data.from_items(todo, override_num_blocks=len(todo))
+            yield from _receipts(_mapped(blocks, plan, store, settings, max_bytes, len(todo)))
         return
-    context = DataContext.get_current()
+    feed = Feed(one for one in listed if one.name not in skip)
+    try:
+        yield from _receipts(_mapped(feed.dataset(), plan, store, settings, max_bytes, None))
+        feed.finish()
+    finally:
+        feed.close()
+
+
+def _be_quiet(context: DataContext) -> None:
     context.enable_progress_bars = False
     # Here, where Ray Data is imported, for its import sets this anew.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.print_on_execution_start = False
-    # A chunk must stay in one block, whole, on its way between workers.
-    context.target_max_block_size = None
+    # Every row is a block of its own: a chunk, what a segment made of it, or its receipt.
+    context.target_max_block_size = 1
+
+
+def _mapped(
+    chunks: ray.data.Dataset,
+    plan: Plan,
+    store: Store,
+    settings: RunSettings,
+    max_bytes: int,
+    count: int | None,
+) -> ray.data.Dataset:
+    """The chunks, mapped by the plan's segments, the last of which writes them."""
     segments = plan.segments()
-    dataset: ray.data.Dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
     for place, segment in enumerate(segments):
         resources = segment.stages[0].resources
-        most = min(settings.workers or _workers(segment, segments), len(todo))
-        dataset = dataset.map_batches(
+        most = settings.workers or _workers(segment, segments)
+        most = most if count is None else min(most, count)
+        chunks = chunks.map_batches(
             SegmentWorker,
             fn_constructor_kwargs={
                 "segment": segment,
@@ -89,7 +117,11 @@ def run_plan(
             num_cpus=resources.cpus,
             num_gpus=resources.gpus or None,
         )
-    for row in dataset.iter_rows():
+    return chunks
+
+
+def _receipts(mapped: ray.data.Dataset) -> Iterator[Receipt]:
+    for row in mapped.iter_rows():
         if _FAILURE in row:
             raise _ERRORS[row[_FAILURE]](row["message"])
         yield Receipt.from_row(row)
@@ -140,7 +172,7 @@ class SegmentWorker:
 
         Raised here it would reach the driver as an error of Ray's, without its own type.
         """
-        if _FAILURE in block.column_names:
+        if _FAILURE in block.column_names or block.num_rows == 0:
             return block
         try:
             return self._run(block)
@@ -150,7 +182,7 @@ class SegmentWorker:
     def _run(self, block: pa.Table) -> pa.Table:
         began = time.time()
         before = self._seconds()
-        name = block.column("chunk" if self.is_first else _CHUNK)[0].as_py()
+        name = block.column(CHUNK)[0].as_py()
         chunk = Chunk.from_json(name)
         table = pa.concat_tables(self._tables(chunk, block))
         assert table.num_rows == chunk.rows, (chunk, table.num_rows)
@@ -165,9 +197,9 @@ class SegmentWorker:
         if receipt is not None:
             done = tuple(Work.from_json(text) for text in works)
             return replace(receipt, works=done).to_table()
-        for column, value in ((_CHUNK, name), (_WORKS, json.dumps(works))):
-            table = table.append_column(column, pa.repeat(value, table.num_rows))
-        return table
+        columns = {CHUNK: [name], _WORKS: [json.dumps(works)], _ROWS: [_packed(table)]}
+        kinds = {CHUNK: pa.string(), _WORKS: pa.string(), _ROWS: pa.large_binary()}
+        return pa.table(columns, pa.schema(kinds))
 
     def _seconds(self) -> dict[str, float]:
         made = vars(self).get("workers")
@@ -188,9 +220,18 @@ class SegmentWorker:
         if self.is_first:
             reads = self.reads
             return ahead(read_chunk(chunk, reads.batch, reads.max_bytes))
-        rows = block.drop_columns([_CHUNK, _WORKS])
+        with pa.ipc.open_stream(block.column(_ROWS)[0].as_buffer()) as reader:
+            rows = reader.read_all()
         starts = range(0, rows.num_rows, self.reads.batch)
         return (rows.slice(start, self.reads.batch) for start in starts)
+
+
+def _packed(table: pa.Table) -> pa.Buffer:
+    """A chunk's rows as one value, which nothing divides on its way to the next worker."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 def loop_plan(

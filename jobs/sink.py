@@ -15,6 +15,7 @@ from jobs.store import Store
 from jobs.work import Work
 
 _COUNTS = b"tagloom.counts"
+_DIGEST = b"tagloom.digest"
 _RECEIPT = {
     "chunk": pa.string(),
     "rows": pa.int64(),
@@ -30,12 +31,14 @@ class Receipt:
 
     Attributes:
         works: what the workers that it went through did, in order; a part's footer has none.
+        digest: the chunk's own; only a part's footer has it.
     """
 
     chunk: str
     rows: int
     errors: Mapping[str, int]
     works: tuple[Work, ...] = field(default=(), compare=False)
+    digest: str = field(default="", compare=False)
 
     @property
     def failed(self) -> int:
@@ -72,7 +75,8 @@ def write_part(store: Store, chunk: Chunk, table: pa.Table) -> Receipt:
     """Write a chunk's part, whole or not at all; a second writing replaces the first."""
     codes = table.column(schema.ERROR).drop_null().to_pylist()
     receipt = Receipt(chunk.name, table.num_rows, dict(sorted(Counter(codes).items())))
-    metadata = {**(table.schema.metadata or {}), _COUNTS: json.dumps(receipt.errors).encode()}
+    footer = {_COUNTS: json.dumps(receipt.errors).encode(), _DIGEST: chunk.digest.encode()}
+    metadata = {**(table.schema.metadata or {}), **footer}
     sink = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     store.write(part_name(chunk.name), sink.getvalue())
@@ -85,5 +89,7 @@ def finished_parts(store: Store) -> Iterable[Receipt]:
         if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
             with store.open(name) as file:
                 metadata = pq.read_metadata(file)
-            errors = json.loads((metadata.metadata or {}).get(_COUNTS, b"{}"))
-            yield Receipt(name[len(_PREFIX) : -len(_SUFFIX)], metadata.num_rows, errors)
+            footer = metadata.metadata or {}
+            errors = json.loads(footer.get(_COUNTS, b"{}"))
+            chunk, digest = name[len(_PREFIX) : -len(_SUFFIX)], footer.get(_DIGEST, b"").decode()
+            yield Receipt(chunk, metadata.num_rows, errors, digest=digest)

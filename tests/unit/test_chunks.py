@@ -9,16 +9,22 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.chunks import first_bounds, rows_a_chunk
-from jobs.source import MOST_PASSES
+from jobs.chunks import first_bounds, rows_of_chunk
+from jobs.cutting import MOST_PASSES
 from tests.inputs import column, inventory_of, rows_of, write_files, write_tar
 
 
-def test_chunks_grow_with_the_job_and_stay_in_bounds() -> None:
-    assert rows_a_chunk(1) == 64
-    assert rows_a_chunk(20_000) == 312
-    assert rows_a_chunk(1_000_000) == 1024
-    assert rows_a_chunk(100_000_000) == 10_000
+def test_chunks_grow_with_what_is_listed_and_stay_in_bounds() -> None:
+    assert [rows_of_chunk(number) for number in (0, 63, 64, 255, 256)] == [64, 64, 128, 512, 1024]
+    assert [rows_of_chunk(number) for number in (8191, 8192, 10**6)] == [1024, 2048, 16_384]
+
+
+def test_a_billion_rows_make_less_than_a_hundred_thousand_chunks() -> None:
+    chunks = rows = 0
+    while rows < 10**9:
+        rows += rows_of_chunk(chunks)
+        chunks += 1
+    assert 80_000 < chunks < 100_000
 
 
 def test_a_job_begins_with_small_chunks() -> None:
@@ -49,7 +55,7 @@ def test_any_layout_of_row_groups_gives_every_row_once_in_order(
                     row += rows
         if not expected:
             return
-        with patch("jobs.source.rows_a_chunk", lambda _: size):
+        with patch("jobs.cutting.rows_of_chunk", lambda _: size):
             inventory = inventory_of(folder, Path(folder) / "_work")
         rows = rows_of(inventory, batch)
     assert [bytes(row["bytes"]).decode() for row in rows] == expected
@@ -75,7 +81,7 @@ def test_any_number_of_samples_in_tars_gives_each_once_in_order(
             expected += keys
         if not expected:
             return
-        with patch("jobs.source.rows_a_chunk", lambda _: size):
+        with patch("jobs.cutting.rows_of_chunk", lambda _: size):
             rows = rows_of(inventory_of(folder, Path(folder) / "_work"), 7)
     assert column(rows, "image_id") == expected
     assert column(rows, "bytes") == [key.encode() for key in expected]
@@ -84,7 +90,7 @@ def test_any_number_of_samples_in_tars_gives_each_once_in_order(
 def test_a_long_listing_gives_each_line_once_in_order(tmp_path: Path) -> None:
     lines = "".join(f'{{"file": "{row}.jpg"}}\n' for row in range(2500))
     write_files(tmp_path, {"annotations.jsonl": lines})
-    with patch("jobs.source.rows_a_chunk", lambda _: 300):
+    with patch("jobs.cutting.rows_of_chunk", lambda _: 300):
         inventory = inventory_of(tmp_path / "annotations.jsonl", tmp_path)
     assert [chunk.rows for chunk in inventory.chunks] == [64, 64, 128, 44, *[300] * 7, 100]
     rows = rows_of(inventory)

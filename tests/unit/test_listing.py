@@ -1,4 +1,4 @@
-"""Folders of pictures and annotation files become one listing; what is broken names its line."""
+"""Annotation files become one listing; what is broken names its line."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from engine.errors import CorpusError
-from jobs.listing import list_annotations, list_folder, split_tags
+from jobs.listing import list_annotations, split_tags
+from tests.inputs import write_files
 
 FS = fsspec.filesystem("file")
 
@@ -15,48 +16,6 @@ FS = fsspec.filesystem("file")
 def _write(path: Path, text: str | bytes) -> str:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return str(path)
-
-
-def _pictures(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"x")
-
-
-def test_a_folder_is_listed_by_name_without_what_is_hidden(tmp_path: Path) -> None:
-    _pictures(
-        tmp_path,
-        "b.JPG",
-        "a/ñandú żółć 1.png",
-        "a/x.heic",
-        ".hidden.jpg",
-        ".git/y.jpg",
-        "notes.txt",
-        "_c.webp",
-    )
-    table, ignored = list_folder(FS, str(tmp_path))
-    assert table.column("image_id").to_pylist() == [
-        "_c.webp",
-        "a/x.heic",
-        "a/ñandú żółć 1.png",
-        "b.JPG",
-    ]
-    assert table.column("uri").to_pylist()[3] == str(tmp_path / "b.JPG")
-    assert ignored == 1
-
-
-def test_a_remote_folder_is_listed_by_url() -> None:
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    memory.pipe_file("/bucket/in/a/1.jpg", b"x")
-    table, _ = list_folder(memory, "/bucket/in")
-    assert table.to_pylist() == [{"image_id": "a/1.jpg", "uri": "memory:///bucket/in/a/1.jpg"}]
-
-
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    _pictures(tmp_path, "notes.txt")
-    with pytest.raises(CorpusError, match=r"no pictures there \(1 other files\); name a folder"):
-        list_folder(FS, str(tmp_path))
 
 
 def test_json_lines_with_ids_tags_and_columns_of_the_callers(tmp_path: Path) -> None:
@@ -154,8 +113,8 @@ def test_a_broken_line_is_named(tmp_path: Path, name: str, text: str | bytes, me
 
 def test_a_corpus_must_have_its_pictures(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
-    _pictures(corpus, "a.jpg")
-    _pictures(tmp_path, "outside.jpg", "real/b.jpg")
+    write_files(corpus, {"a.jpg": b"x"})
+    write_files(tmp_path, {"outside.jpg": b"x", "real/b.jpg": b"x"})
     (corpus / "link").symlink_to(tmp_path / "real")
     lines = GOOD + '{"file": "../outside.jpg"}\n{"file": "link/b.jpg"}\n'
     table = list_annotations(FS, _write(corpus / "annotations.jsonl", lines), must_exist=True)

@@ -1,0 +1,40 @@
+"""What is done of a job: its parts, their rows, and how many of these failed."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from jobs.sink import Receipt, finished_parts
+from jobs.store import Store
+
+
+@dataclass
+class Tally:
+    """Parts that are in the store, and their sums.
+
+    Attributes:
+        digests: by chunk, what the part was made from; '' of one that this run made.
+    """
+
+    digests: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        """Rows that have an error."""
+        return self.errors.total()
+
+    def add(self, receipt: Receipt) -> None:
+        """Count one part more."""
+        self.digests[receipt.chunk] = receipt.digest
+        self.rows += receipt.rows
+        self.errors.update(receipt.errors)
+
+
+def finished(store: Store) -> Tally:
+    """What an earlier run of the job did."""
+    store.sweep()
+    tally = Tally()
+    for receipt in finished_parts(store):
+        tally.add(receipt)
+    return tally
