@@ -197,9 +197,8 @@ class SegmentWorker:
         if receipt is not None:
             done = tuple(Work.from_json(text) for text in works)
             return replace(receipt, works=done).to_table()
-        columns = {CHUNK: [name], _WORKS: [json.dumps(works)], _ROWS: [_packed(table)]}
-        kinds = {CHUNK: pa.string(), _WORKS: pa.string(), _ROWS: pa.large_binary()}
-        return pa.table(columns, pa.schema(kinds))
+        columns = {CHUNK: [name], _WORKS: [json.dumps(works)], _ROWS: _packed(table)}
+        return pa.table(columns)
 
     def _seconds(self) -> dict[str, float]:
         made = vars(self).get("workers")
@@ -226,12 +225,14 @@ class SegmentWorker:
         return (rows.slice(start, self.reads.batch) for start in starts)
 
 
-def _packed(table: pa.Table) -> pa.Buffer:
+def _packed(table: pa.Table) -> pa.LargeBinaryArray:
     """A chunk's rows as one value, which nothing divides on its way to the next worker."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue()
+    data = sink.getvalue()
+    ends = pa.array([0, data.size], pa.int64()).buffers()[1]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, ends, data])
 
 
 def loop_plan(
