@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,16 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.bundle import Bundle, load_bundle
+from engine.errors import CorpusError
 from engine.plan import annotation_plan
 from engine.sample import SamplePicture
 from engine.stage import Plan, Resources
-from jobs.chunks import Inventory
+from jobs.chunks import Chunk, Inventory
 from jobs.runner import RunSettings, loop_plan, run_plan
 from jobs.sink import part_name
 from jobs.source import take_inventory
 from jobs.store import Store
 
 LIMIT = 10_000_000
+PATIENCE = 280
 SEGMENTS = {
     "decode": Resources(cpus=0.5),
     "embed": Resources(cpus=0.25),
@@ -98,6 +102,36 @@ def test_ray_data_equals_the_loop_to_the_bit(
     plan = annotation_plan(bundle, 5)
     found = _run(plan, inventory, Store(str(tmp_path)), RunSettings(workers=workers))
     assert found.equals(looped)
+
+
+def test_chunks_that_are_still_being_listed_give_the_same_parts(
+    cluster: None, bundle: Bundle, inventory: Inventory, looped: pa.Table, tmp_path: Path
+) -> None:
+    """The listing ends only when the first part is there, and then in an error."""
+    store = Store(str(tmp_path))
+    is_written = threading.Event()
+
+    def listed() -> Iterator[Chunk]:
+        first, *rest = inventory.chunks
+        yield first
+        assert is_written.wait(PATIENCE)
+        yield from rest
+        raise CorpusError("no more of it can be listed")
+
+    receipts = []
+
+    def run() -> None:
+        plan, settings = annotation_plan(bundle, 5), RunSettings()
+        for receipt in run_plan(plan, listed(), frozenset(), store, settings, LIMIT):
+            receipts.append(receipt.chunk)
+            is_written.set()
+
+    with pytest.raises(CorpusError, match="no more of it can be listed"):
+        run()
+    assert receipts[0] == inventory.chunks[0].name
+    assert sorted(receipts) == [chunk.name for chunk in inventory.chunks]
+    parts = [pq.read_table(store.path(part_name(name))) for name in sorted(receipts)]
+    assert pa.concat_tables(parts).combine_chunks().equals(looped)
 
 
 def test_a_plan_in_several_segments_gives_the_same_rows(
