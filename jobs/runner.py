@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 
 import pyarrow as pa
 import ray
@@ -123,11 +122,12 @@ def _mapped(
 
 def _receipts(mapped: ray.data.Dataset) -> Iterator[Receipt]:
     # Fetching ahead would hold each receipt back until the next is there.
-    ready = mapped.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    for row in chain.from_iterable(table.to_pylist() for table in ready):
-        if _FAILURE in row:
-            raise _ERRORS[row[_FAILURE]](row["message"])
-        yield Receipt.from_row(row)
+    for block in mapped.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(block, pa.Table)
+        for row in block.to_pylist():
+            if _FAILURE in row:
+                raise _ERRORS[row[_FAILURE]](row["message"])
+            yield Receipt.from_row(row)
 
 
 def _workers(segment: Plan, segments: list[Plan]) -> int:
