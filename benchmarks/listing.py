@@ -8,6 +8,7 @@ listed to the end. The last line is JSON.
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -44,8 +45,9 @@ def main(
     backbone: Annotated[str, typer.Option(help="Of the bundle.")] = "efficientnet-lite0",
     most: Annotated[float, typer.Option(help="Seconds after which to give up.")] = 600.0,
 ) -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     fill(objects)
-    server = ThreadedMotoServer("127.0.0.1", 0)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     with tempfile.TemporaryDirectory() as work:
         place = Path(work)
