@@ -25,9 +25,7 @@ from engine.bundle import (
 from engine.errors import BundleError, ConfigError
 from engine.stage import Plan, Worker
 from storage.files import is_remote, local_path, open_fs, shown
-
-CACHE = "TAGLOOM_CACHE"
-"""Environment variable: the folder into which every node fetches bundles."""
+from storage.settings import CACHE
 
 _UNFINISHED = ".unfinished"
 """What is at a URL as long as a bundle is being put there."""

@@ -261,7 +261,7 @@ def _persist(call: Callable[[], Any], url: str, between: Callable[[], None] | No
 
 
 def _said(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
+    text = str((isinstance(error, OSError) and error.strerror) or error).strip().splitlines()
     status = status_of(error)
     said = text[0] if text else type(error).__name__
     return said if status is None else f"{said}, status {status}"

@@ -27,14 +27,12 @@ from tenacity.stop import stop_after_attempt, stop_base, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from engine.errors import ConfigError
+from storage.settings import PATIENCE
 
 T = TypeVar("T")
 
-PATIENCE = "TAGLOOM_STORAGE_PATIENCE"
-"""Environment variable: for how many seconds a store is asked again before a job ends."""
-
 SECONDS = 60.0
-"""Patience without it."""
+"""For so long a store is asked again, where `PATIENCE` does not say."""
 
 TRIES = 5
 """Of one picture at its address."""
