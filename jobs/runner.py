@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
-from jobs.reading import ahead, read_chunk
+from jobs.reading import FETCHES, ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
 from jobs.work import LOADING, READING, WRITING, Stopwatch, Work, since
@@ -112,7 +112,10 @@ def _workers(segment: Plan, segments: list[Plan]) -> int:
 
 
 def _fetches(settings: RunSettings, segment: Plan, most: int) -> int:
-    """One worker's share of a node's connections, if as many are on one node as it has room for."""
+    """One worker's share of a node's connections, if as many are on one node as it has room for.
+
+    Some are left for the process beside the driver, which reads as well.
+    """
     mine = segment.stages[0].resources
     room = 1
     for node in ray.nodes():  # type: ignore[no-untyped-call]
@@ -120,7 +123,7 @@ def _fetches(settings: RunSettings, segment: Plan, most: int) -> int:
         by_cpu = has.get("CPU", 0.0) / mine.cpus if mine.cpus else float("inf")
         by_gpu = has.get("GPU", 0.0) / mine.gpus if mine.gpus else float("inf")
         room = max(room, int(min(by_cpu, by_gpu, most)))
-    return max(1, settings.connections // room)
+    return max(1, (settings.connections - FETCHES) // room)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
             ray.init(
                 logging_level=logging.WARNING,
                 log_to_driver=False,
-                runtime_env=_storage_environment(os.environ),
+                runtime_env=storage_environment(os.environ),
             )
         except ConnectionError as error:
             raise ConfigError(
@@ -67,7 +67,7 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _storage_environment(given: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
+def storage_environment(given: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
     """The runtime environment of a job that joins a cluster; None: the cluster's own.
 
     Workers of a submitted job have that job's environment already, which must not be given twice.

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -80,6 +81,19 @@ class Proxy(ThreadingHTTPServer):
                     return fault.kind
         return None
 
+    @contextmanager
+    def counted(self, path: str) -> Iterator[None]:
+        """Count a request for a picture as long as it is under way."""
+        one = int(path.endswith(".jpg"))
+        with self.lock:
+            self.under_way += one
+            self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.under_way -= one
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Tests are silent, and clients go away."""
 
@@ -97,14 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
             said = _SLOW_DOWN if kind == "slow_down" else _FORBIDDEN
             self._answer(503 if kind == "slow_down" else 403, {}, said, None)
         else:
-            with self.server.lock:
-                self.server.under_way += 1
-                self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
-            try:
+            with self.server.counted(self.path):
                 self._ask(body, kind)
-            finally:
-                with self.server.lock:
-                    self.server.under_way -= 1
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
 
@@ -190,7 +198,7 @@ def store_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_MAX_ATTEMPTS": "1",
         CACHE: str(tmp_path_factory.mktemp("cache")),
-        PATIENCE: "4",
+        PATIENCE: "3",
     }
     with Proxy() as proxy, pytest.MonkeyPatch.context() as patch:
         for name, value in {**settings, "AWS_ENDPOINT_URL": proxy.url}.items():

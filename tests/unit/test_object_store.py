@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.bundle import MANIFEST, load_bundle
-from engine.errors import BundleError, ConfigError
+from engine.errors import BundleError, ConfigError, CorpusError
 from engine.stage import Plan, Stage
 from jobs.chunks import Chunk
 from jobs.reading import read_chunk
+from jobs.session import storage_environment
 from jobs.store import Store, scratch_for, scratch_store
 from serve.config import Settings
 from serve.pipeline import open_bundle
@@ -30,7 +31,7 @@ from storage.bundles import (
 )
 from storage.files import open_fs, shown
 from storage.settings import CACHE, PATIENCE
-from tests.inputs import write_tar
+from tests.inputs import inventory_of, rows_of, write_tar
 from tests.object_store import BUCKET, SECRET, Fault, ObjectStore
 
 OUT = f"s3://{BUCKET}/out"
@@ -88,6 +89,33 @@ def test_shards_are_read_through_faults(object_store: ObjectStore, tmp_path: Pat
         read = [row for table in read_chunk(chunk, 8, 1000) for row in table.to_pylist()]
         assert [row["bytes"] for row in read] == pictures[5:35]
     assert all(fault.happened == fault.times for fault in object_store.proxy.faults)
+
+
+def test_inputs_are_read_over_http(object_store: ObjectStore, tmp_path: Path) -> None:
+    pictures = [f"picture {number}".encode() for number in range(8)]
+    pq.write_table(pa.table({"id": range(8), "bytes": pictures}), tmp_path / "x.parquet")
+    object_store.put(tmp_path, BUCKET)
+    url = f"{object_store.proxy.url}/{BUCKET}/x.parquet"
+    object_store.disturb(
+        Fault("slow_down", "HEAD", 2), Fault("slow_down", "GET", 1), Fault("cut", "GET", 2)
+    )
+    rows = rows_of(inventory_of(url, tmp_path))
+    assert [row["bytes"] for row in rows] == pictures
+    assert all(fault.happened == fault.times for fault in object_store.proxy.faults)
+    with pytest.raises(CorpusError, match="there is nothing at that path"):
+        inventory_of(f"{url}.gone", tmp_path)
+
+
+def test_workers_of_a_cluster_are_told_where_the_stores_are_and_no_secret() -> None:
+    given = {
+        "AWS_ENDPOINT_URL": "http://store",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": SECRET,
+        "HOME": "/home",
+    }
+    assert storage_environment(given) == {"env_vars": {"AWS_ENDPOINT_URL": "http://store"}}
+    assert storage_environment({}) is None
+    assert storage_environment({**given, "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}) is None
 
 
 def test_pictures_are_fetched_through_faults_and_no_more_at_a_time_than_may_be(
