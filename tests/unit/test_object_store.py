@@ -95,6 +95,7 @@ def test_inputs_are_read_over_http(object_store: ObjectStore, tmp_path: Path) ->
     pictures = [f"picture {number}".encode() for number in range(8)]
     pq.write_table(pa.table({"id": range(8), "bytes": pictures}), tmp_path / "x.parquet")
     object_store.put(tmp_path, BUCKET)
+    object_store.fs.chmod(f"{BUCKET}/x.parquet", "public-read")
     url = f"{object_store.proxy.url}/{BUCKET}/x.parquet"
     object_store.disturb(
         Fault("slow_down", "HEAD", 2), Fault("slow_down", "GET", 1), Fault("cut", "GET", 2)
