@@ -4,6 +4,7 @@ import posixpath
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import aiohttp
@@ -213,7 +214,8 @@ def _whole(uri: str, folder: str) -> str:
 
 def _fetch(uri: str, max_bytes: int) -> _Row:
     try:
-        data = persist(lambda: read_most(uri, max_bytes + 1), is_passing, TRIES)
+        read = partial(read_most, uri, max_bytes + 1)
+        data = read() if uri.startswith("/") else persist(read, is_passing, TRIES)
     except _UNREADABLE as error:
         tried = " (tried again, in vain)" if is_passing(error) else ""
         reason = f"{uri}: {str(error) or type(error).__name__}{tried}"

@@ -244,7 +244,8 @@ def _alone(folder: Path) -> Iterator[None]:
             "every node can write"
         ) from error
     try:
-        if os.fstat(lock).st_uid != os.getuid():
+        # Where anybody may make folders, one of that name may be somebody else's.
+        if CACHE not in os.environ and folder.parent.stat().st_uid != os.getuid():
             raise ConfigError(
                 f"{folder.parent}: is another user's; name by {CACHE} a folder of your own"
             )
