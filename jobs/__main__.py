@@ -255,17 +255,18 @@ def table(
 @app.command()
 def gallery(
     annotations: Annotated[list[str], typer.Argument(help="Outputs of 'tagloom annotate'.")],
-    out: Annotated[Path, typer.Option(help="The HTML file.")],
+    out: Annotated[str, typer.Option(help="The HTML file.")],
     pictures: Annotated[int, typer.Option(min=1, help="At most so many of each output.")] = 60,
     title: Annotated[str, typer.Option(help="What stands at its head.")] = "Annotated pictures",
     quiet: Quiet = False,
 ) -> None:
     """Show annotated pictures as one HTML page that needs no network."""
     from jobs.gallery import write_gallery
+    from jobs.store import absolute
 
     console = Console(quiet)
     write_gallery(annotations, out, pictures, console, title)
-    console.say(f"gallery: {out.absolute()}")
+    console.say(f"gallery: {absolute(out)}")
 
 
 @app.command()

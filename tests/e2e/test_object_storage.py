@@ -91,10 +91,11 @@ def test_annotate_in_a_bucket_that_fails_for_a_while_and_for_good(
     assert rows == expected
     assert [row["image_id"] for row in rows if row["error"]] == [str(GONE)]
 
-    page = tmp_path / "gallery.html"
+    page = f"{PLACE}/pages/gallery.html"
     run = tagloom("gallery", f"{PLACE}/out", "--out", page, "--pictures", 8)
     assert run.code == 0, run.err
-    assert page.read_text(encoding="utf-8").count('<li class="card"') == 8
+    assert object_store.fs.cat_file(page).count(b'<li class="card"') == 8
+    assert object_store.names(f"{PLACE}/out") == names
 
 
 def test_fit_change_and_evaluate_in_a_bucket(
