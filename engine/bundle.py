@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
@@ -211,31 +211,7 @@ def load_bundle(folder: Path) -> Bundle:
         BundleError: it is no bundle, of another format, or a file is missing or was changed.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(
-            f"{folder}: no bundle there ({MANIFEST} is missing); make one with "
-            "'tagloom fit --corpus PATH --out BUNDLE', or use '--bundle imagenet'"
-        )
-    try:
-        text = path.read_bytes().decode()
-        content = json.loads(text)
-        content.pop("id", None)
-        if content.get("format") != FORMAT:
-            raise BundleError(
-                f"{path}: bundle format {content.get('format')!r}, but this version reads "
-                f"{FORMAT}; fit the bundle again"
-            )
-        manifest = Manifest.model_validate(content)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BundleError(
-            f"{path}: not a bundle's manifest ({str(error).splitlines()[0]}); copy the bundle "
-            "again from where it was made, or fit it again"
-        ) from error
-    if text != _text(manifest):
-        raise BundleError(
-            f"{path}: was changed since the bundle was made (it is not what its id '{manifest.id}' "
-            "stands for); copy the bundle again, or fit it again"
-        )
+    manifest = read_manifest(path.read_bytes() if path.is_file() else None, str(folder))
     for name, digest in manifest.files.items():
         file = folder / name
         if not file.is_file():
@@ -249,6 +225,44 @@ def load_bundle(folder: Path) -> Bundle:
     if unknown:
         raise BundleError(f"{folder}: this version knows no annotator of kind {unknown}")
     return Bundle(folder, manifest)
+
+
+def read_manifest(content: bytes | None, folder: str) -> Manifest:
+    """What the manifest of a bundle says; None: there is no such file in `folder`.
+
+    Raises:
+        BundleError: there is no bundle, it is of another format, or its manifest was changed.
+    """
+    if content is None:
+        raise BundleError(
+            f"{folder}: no bundle there ({MANIFEST} is missing); make one with "
+            "'tagloom fit --corpus PATH --out BUNDLE', or use '--bundle imagenet'"
+        )
+    path = f"{folder}/{MANIFEST}"
+    try:
+        text = content.decode()
+        said = json.loads(text)
+        said.pop("id", None)
+        if said.get("format") != FORMAT:
+            raise BundleError(
+                f"{path}: bundle format {said.get('format')!r}, but this version reads "
+                f"{FORMAT}; fit the bundle again"
+            )
+        manifest = Manifest.model_validate(said)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: not a bundle's manifest ({str(error).splitlines()[0]}); copy the bundle "
+            "again from where it was made, or fit it again"
+        ) from error
+    if text != _text(manifest):
+        raise BundleError(
+            f"{path}: was changed since the bundle was made (it is not what its id '{manifest.id}' "
+            "stands for); copy the bundle again, or fit it again"
+        )
+    outside = [name for name in manifest.files if not _is_within(PurePosixPath(name))]
+    if outside:
+        raise BundleError(f"{path}: names {outside}, outside the bundle; do not use this bundle")
+    return manifest
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
@@ -294,6 +308,10 @@ def seal_bundle(draft: Path, manifest: Manifest) -> Manifest:
     sealed = manifest.model_copy(update={"files": digests})
     (draft / MANIFEST).write_text(_text(sealed), encoding="utf-8", newline="\n")
     return sealed
+
+
+def _is_within(name: PurePosixPath) -> bool:
+    return not name.is_absolute() and ".." not in name.parts
 
 
 def _text(manifest: Manifest) -> str:

@@ -18,7 +18,7 @@ from jobs.console import Console
 from jobs.corpus_commands import app as corpus_app
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
-from jobs.options import ComputeName, Quiet, TopKText, VocabularyFile, Workers
+from jobs.options import ComputeName, Connections, Quiet, TopKText, VocabularyFile, Workers
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
@@ -36,7 +36,7 @@ app.add_typer(features_app, name="features")
 @app.command()
 def fit(
     corpus: Annotated[str, typer.Option(help="Tagged pictures: a folder, Parquet or tars.")],
-    out: Annotated[Path, typer.Option(help="Where the bundle goes.")],
+    out: Annotated[str, typer.Option(help="Where the bundle goes: a folder or a URL.")],
     config: Annotated[Path | None, typer.Option(help="A TOML file; without: the defaults.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as seed=1; repeatable.")
@@ -46,7 +46,11 @@ def fit(
     max_index_memory: Annotated[
         str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
     ] = None,
+    scratch: Annotated[
+        str | None, typer.Option(help="A folder that all nodes see; without: beside --out.")
+    ] = None,
     workers: Workers = None,
+    connections: Connections = 64,
     quiet: Quiet = False,
 ) -> None:
     """Learn a bundle from a tagged corpus."""
@@ -59,15 +63,17 @@ def fit(
         chosen = with_rules(chosen, vocabulary)
     if max_index_memory is not None:
         chosen = limit_index_memory(chosen, max_index_memory)
-    settings = RunSettings(workers=workers)
-    run_fit(corpus, out, chosen, Console(quiet), overwrite, settings)
+    settings = RunSettings(workers=workers, connections=connections)
+    run_fit(corpus, out, chosen, Console(quiet), overwrite, settings, scratch)
 
 
 @app.command()
 def annotate(
     input_: Annotated[str, typer.Option("--input", help="Pictures: a folder, Parquet or tars.")],
     output: Annotated[str, typer.Option(help="A new folder or URL, or one to go on with.")],
-    bundle: Annotated[str | None, typer.Option(help="A bundle's folder, or 'imagenet'.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="A bundle's folder or URL, or 'imagenet'.")
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="In place of a bundle: the URL of a 'tagloom serve'.")
     ] = None,
@@ -77,6 +83,7 @@ def annotate(
     ] = 1.0,
     vocabulary: VocabularyFile = None,
     workers: Workers = None,
+    connections: Connections = 64,
     compute: ComputeName = None,
     quiet: Quiet = False,
 ) -> None:
@@ -93,7 +100,7 @@ def annotate(
     with _annotating(input_, bundle, output, top_k, console, compute, rules=vocabulary) as job:
         from jobs.runner import RunSettings
 
-        account = job.run(max_failed, RunSettings(workers=workers))
+        account = job.run(max_failed, RunSettings(workers=workers, connections=connections))
     console.say(
         f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
         f"{dict(account.errors) or ''}".rstrip()
@@ -175,9 +182,9 @@ def profile(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
+    bundle: Annotated[str, typer.Option(help="A bundle's folder or URL, or 'imagenet'.")],
     corpus: Annotated[str, typer.Option(help="Tagged pictures that the bundle has not seen.")],
-    out: Annotated[Path, typer.Option(help="A new folder for metrics.json and words.json.")],
+    out: Annotated[str, typer.Option(help="A new folder or URL for metrics.json, words.json.")],
     words: Annotated[
         Path | None, typer.Option(help="Give and count these words alone, one a line.")
     ] = None,
@@ -186,6 +193,7 @@ def evaluate(
         bool, typer.Option("--report", help="Write report.html too: one page to look at.")
     ] = False,
     workers: Workers = None,
+    connections: Connections = 64,
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle: precision, recall, F1 and N+ by word and picture, order, calibration."""
@@ -193,14 +201,15 @@ def evaluate(
     from jobs.evaluate import evaluate as run_evaluate
     from jobs.evaluate import show
     from jobs.runner import RunSettings
+    from jobs.store import absolute
 
     console = Console(quiet)
-    settings = RunSettings(workers=workers)
+    settings = RunSettings(workers=workers, connections=connections)
     chosen = parse_top_k(top_k)
     result = run_evaluate(bundle, corpus, out, chosen, console, words, settings, report)
     show(result, console)
     if report:
-        console.say(f"report: {(out / 'report.html').absolute()}")
+        console.say(f"report: {absolute(out)}/report.html")
     typer.echo(json.dumps(result.to_json()))
 
 
@@ -246,22 +255,23 @@ def table(
 @app.command()
 def gallery(
     annotations: Annotated[list[str], typer.Argument(help="Outputs of 'tagloom annotate'.")],
-    out: Annotated[Path, typer.Option(help="The HTML file.")],
+    out: Annotated[str, typer.Option(help="The HTML file.")],
     pictures: Annotated[int, typer.Option(min=1, help="At most so many of each output.")] = 60,
     title: Annotated[str, typer.Option(help="What stands at its head.")] = "Annotated pictures",
     quiet: Quiet = False,
 ) -> None:
     """Show annotated pictures as one HTML page that needs no network."""
     from jobs.gallery import write_gallery
+    from jobs.store import absolute
 
     console = Console(quiet)
     write_gallery(annotations, out, pictures, console, title)
-    console.say(f"gallery: {out.absolute()}")
+    console.say(f"gallery: {absolute(out)}")
 
 
 @app.command()
 def serve(
-    bundle: Annotated[str, typer.Option(help="A bundle's folder, or 'imagenet'.")],
+    bundle: Annotated[str, typer.Option(help="A bundle's folder or URL, or 'imagenet'.")],
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="Where to listen; beyond loopback with keys only.")] = (
         "127.0.0.1"
@@ -281,11 +291,12 @@ def serve(
     from jobs.annotate import open_bundle
     from serve.config import load_settings
     from serve.local import run
+    from storage.bundles import place_of
 
     console = Console(quiet)
-    folder = open_bundle(bundle, console).folder
+    place = place_of(open_bundle(bundle, console))
     named = [] if vocabulary is None else [f"vocabulary={vocabulary.absolute()}"]
-    settings = load_settings(str(folder), key_file, [*named, *(set_ or ())])
+    settings = load_settings(place, key_file, [*named, *(set_ or ())])
     run(settings, host, port, console.say, proxy)
 
 

@@ -12,7 +12,7 @@ from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.bundle import Bundle, load_bundle
+from engine.bundle import Bundle
 from engine.config import load_rules
 from engine.cut import TopK
 from engine.embed import Compute
@@ -30,6 +30,8 @@ from jobs.source import SCRATCH
 from jobs.store import Store, absolute
 from jobs.tally import Tally, finished
 from jobs.work import Diary
+from storage.bundles import everywhere, open_at, place_of
+from storage.files import is_remote
 
 MANIFEST = "manifest.json"
 
@@ -53,13 +55,13 @@ class Account(BaseModel):
 
 
 def open_bundle(name: str, console: Console) -> Bundle:
-    """Open a bundle's folder, or make the bundle of ImageNet's classes where that is asked for.
+    """Open a bundle's folder or URL, or make the bundle of ImageNet's classes if that is meant.
 
     Raises:
         BundleError: it cannot be used here.
+        ConfigError: the store at its URL does not give it.
     """
-    folder = Path(name)
-    if not folder.exists():
+    if not is_remote(name) and not Path(name).exists():
         # Here, not above: it imports what makes bundles, torch and all.
         from engine import pretrained
 
@@ -67,7 +69,8 @@ def open_bundle(name: str, console: Console) -> Bundle:
             folder = Path.home() / ".cache" / "tagloom" / "bundles" / name
             with console.waiting("preparing the ImageNet bundle"):
                 pretrained.write_imagenet_bundle(folder)
-    bundle = load_bundle(folder.absolute())
+            name = str(folder)
+    bundle = open_at(name)
     bundle.check_backbone()
     return bundle
 
@@ -250,7 +253,7 @@ def preparing(
         bundle = open_bundle(bundle_name, console)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
-        plan = annotation_plan(bundle, top_k, compute=way)
+        plan = everywhere(annotation_plan(bundle, top_k, compute=way), bundle)
         with console.waiting("listing the pictures"):
             held = beside.hold(GRACE if earlier is None else None)
         listed = time.time()
@@ -259,7 +262,7 @@ def preparing(
             input=source,
             fingerprint=totals.fingerprint if totals else None,
             rows=totals.rows if totals else None,
-            bundle=str(bundle.folder),
+            bundle=place_of(bundle),
             bundle_id=bundle.id,
             top_k=top_k,
             compute=way,

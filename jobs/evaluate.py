@@ -31,7 +31,9 @@ from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
 from jobs.sink import part_name
 from jobs.source import take_inventory
-from jobs.store import Store, absolute, scratch_beside
+from jobs.store import Store, absolute, scratch_store
+from storage.bundles import everywhere
+from storage.files import is_remote, local_path, shown
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def read_words(path: Path) -> tuple[str, ...]:
 def evaluate(
     bundle_name: str,
     corpus: str,
-    out: Path,
+    out: str | Path,
     top_k: TopK,
     console: Console,
     words_file: Path | None = None,
@@ -97,6 +99,7 @@ def evaluate(
     """Annotate a tagged corpus and compare; writes metrics.json and words.json into `out`.
 
     Args:
+        out: a path or URL at which nothing is.
         words_file: only these words are given and counted; None: the bundle's vocabulary.
         report: write report.html too.
 
@@ -110,12 +113,12 @@ def evaluate(
             f"{words_file}: the bundle knows none of its {len(words)} words, such as "
             f"'{words[0]}'; give words of its vocabulary, such as '{bundle.vocabulary.tags[0]}'"
         )
-    plan = annotation_plan(bundle, top_k, among=words, dense=True)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: is there already and not empty; name another folder")
+    plan = everywhere(annotation_plan(bundle, top_k, among=words, dense=True), bundle)
+    out = str(out)
+    if Store(out).names():
+        raise ConfigError(f"{shown(out)}: is there already and not empty; name another folder")
     said = _Said(bundle.vocabulary, bundle.own_rules)
-    with ray_session(), scratch_beside(out) as work:
-        store = Store(work)
+    with ray_session(), scratch_store(out) as store:
         with console.waiting("listing the corpus"):
             inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
         assert isinstance(inventory, Inventory)
@@ -126,7 +129,8 @@ def evaluate(
             ):
                 advance(receipt.rows)
         for number, chunk in enumerate(inventory.chunks):
-            said.add(number, pq.read_table(store.path(part_name(chunk.name))))
+            with store.open(part_name(chunk.name)) as file:
+                said.add(number, pq.read_table(file))
         if not said.ids:
             raise CorpusError(
                 f"{corpus}: none of its {inventory.rows:,} pictures has both tags and pixels; give "
@@ -249,7 +253,13 @@ def _text(content: object) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
-def _write(out: Path, files: Mapping[str, str]) -> None:
+def _write(place: str, files: Mapping[str, str]) -> None:
+    if is_remote(place):
+        # The metrics last: with them it is all there.
+        for name in sorted(files, key="metrics.json".__eq__):
+            Store(place).write(name, files[name].encode())
+        return
+    out = local_path(place)
     draft = out.absolute().parent / f".{out.name}.{os.getpid()}.tmp"
     draft.mkdir(parents=True)
     try:

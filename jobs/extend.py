@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine import schema
-from engine.bundle import Bundle, Manifest, check_target, load_bundle, new_bundle
+from engine.bundle import Bundle, Manifest
 from engine.errors import ConfigError, CorpusError
 from engine.extending import (
     Newcomers,
@@ -27,7 +27,9 @@ from jobs.fit import INPUT_TAGS, Embedded, embed_pictures
 from jobs.runner import RunSettings, in_worker
 from jobs.session import ray_session
 from jobs.source import take_inventory
-from jobs.store import Store, absolute, scratch_beside
+from jobs.store import absolute, scratch_store
+from storage.bundles import bundle_target, check_place, everywhere, open_at
+from storage.files import shown
 
 SHOWN = 10
 """Unknown tags that are named, the most frequent first."""
@@ -54,9 +56,9 @@ class Change:
 
 
 def add(
-    bundle_folder: Path,
+    bundle_name: str,
     corpus: str,
-    out: Path | None,
+    out: str | None,
     in_place: bool,
     console: Console,
     max_failed: float = 0.5,
@@ -68,16 +70,15 @@ def add(
         TagloomError: the bundle, the corpus or the target is not as it must be; nothing is
             changed then, and nothing left behind.
     """
-    target = _target(bundle_folder, out, in_place)
-    bundle = open_bundle(str(bundle_folder), console)
+    target = _target(bundle_name, out, in_place)
+    bundle = open_bundle(bundle_name, console)
     annotators = extensible_annotators(bundle)
     _say_what_stays(bundle, tuple(annotators), console)
-    with ray_session(), scratch_beside(target) as work:
-        store = Store(work)
+    with ray_session(), scratch_store(target) as store:
         with console.waiting("listing the corpus"):
             inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
         assert isinstance(inventory, Inventory)
-        plan = bundle_embedding_plan(bundle, thumbnails=bool(bundle.thumbnails))
+        plan = everywhere(bundle_embedding_plan(bundle, thumbnails=bool(bundle.thumbnails)), bundle)
         embedded = embed_pictures(
             corpus,
             inventory,
@@ -95,7 +96,7 @@ def add(
         note = "; ".join(
             (f"{len(found.newcomers.ids):,} pictures added without fitting again", *found.news)
         )
-        with new_bundle(target, overwrite=in_place) as draft:
+        with bundle_target(target, overwrite=in_place) as draft:
             manifest = add_pictures(draft, bundle, found.newcomers, note)
     _show(manifest, target, console)
     return Change(
@@ -109,7 +110,7 @@ def add(
 
 
 def remove(
-    bundle_folder: Path, ids_file: Path, out: Path | None, in_place: bool, console: Console
+    bundle_name: str, ids_file: Path, out: str | None, in_place: bool, console: Console
 ) -> Change:
     """Remove the pictures whose ids a file names.
 
@@ -117,11 +118,11 @@ def remove(
         TagloomError: the bundle, the file or the target is not as it must be; nothing is changed
             then.
     """
-    target = _target(bundle_folder, out, in_place)
-    bundle = load_bundle(bundle_folder.absolute())
+    target = _target(bundle_name, out, in_place)
+    bundle = open_at(bundle_name)
     ids = read_ids(ids_file)
     _say_what_stays(bundle, tuple(extensible_annotators(bundle)), console)
-    with new_bundle(target, overwrite=in_place) as draft:
+    with bundle_target(target, overwrite=in_place) as draft:
         manifest = remove_pictures(draft, bundle, ids)
     _show(manifest, target, console)
     return Change(bundle_id=manifest.id, pictures=_most(manifest), removed=len(ids))
@@ -143,12 +144,12 @@ def read_ids(path: Path) -> tuple[str, ...]:
     return ids
 
 
-def _target(bundle_folder: Path, out: Path | None, in_place: bool) -> Path:
+def _target(bundle_name: str, out: str | None, in_place: bool) -> str:
     if (out is None) != in_place:
         raise ConfigError("give one of --out and --in-place")
     if out is None:
-        return bundle_folder.absolute()
-    check_target(out, overwrite=False)
+        return absolute(bundle_name)
+    check_place(out, overwrite=False)
     return out
 
 
@@ -213,7 +214,7 @@ def _most(manifest: Manifest) -> int:
     return max(entry.vectors for entry in manifest.index.values())
 
 
-def _show(manifest: Manifest, target: Path, console: Console) -> None:
+def _show(manifest: Manifest, target: str, console: Console) -> None:
     for name, entry in manifest.index.items():
         console.say(f"'{name}' has {entry.vectors:,} pictures")
-    console.say(f"bundle {manifest.id} is at {target}")
+    console.say(f"bundle {manifest.id} is at {shown(target)}")

@@ -21,7 +21,7 @@ def show(
         Path | None, typer.Option(help="The PNG file; without: PICTURE's name with -features.png.")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="A bundle with features: its visual words are shown.")
+        str | None, typer.Option(help="A bundle with features: its visual words are shown.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:

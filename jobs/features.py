@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine import schema
-from engine.bundle import load_bundle
 from engine.errors import ConfigError, CorpusError
 from engine.feature_stages import FOLDER, feature_columns_stage
 from engine.features import FEATURES
@@ -27,6 +26,7 @@ from jobs.session import ray_session
 from jobs.sink import finished_parts
 from jobs.source import SCRATCH, take_inventory
 from jobs.store import Store, absolute
+from storage.bundles import open_at
 
 JOB = "features-job.json"
 GEOMETRY = Geometry(mode="squash", size=SIDE)
@@ -52,7 +52,7 @@ class Described(BaseModel):
     features: dict[str, int]
 
 
-def show_features(picture: Path, out: Path, bundle: Path | None) -> Path:
+def show_features(picture: Path, out: Path, bundle: str | None) -> Path:
     """Draw a picture's features into a PNG file.
 
     Args:
@@ -70,7 +70,7 @@ def show_features(picture: Path, out: Path, bundle: Path | None) -> Path:
         raise ConfigError(f"{out}: the figure is a PNG; name a file that ends in .png")
     describer = None
     if bundle is not None:
-        describer = Describer.load(load_bundle(bundle.absolute()).folder / FOLDER)
+        describer = Describer.load(open_at(bundle).folder / FOLDER)
     try:
         pixels_HWC = decode(picture.read_bytes(), DecodeLimits())
     except (OSError, ImageError) as error:

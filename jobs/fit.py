@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine import schema
-from engine.bundle import Bundle, check_target, load_bundle, new_bundle
+from engine.bundle import Bundle
 from engine.columns import wanted_columns
 from engine.config import FitConfig
 from engine.corpus import Corpus, rows_of
@@ -34,7 +34,9 @@ from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
 from jobs.spool import TensorSpool
 from jobs.spread import EmbeddingFile, PartSpread
-from jobs.store import Store, absolute, scratch_beside
+from jobs.store import Store, absolute, scratch_for
+from storage.bundles import bundle_target, check_place, open_at
+from storage.files import shown
 
 INPUT_TAGS = f"input_{schema.TAGS}"
 """The column in which a corpus's own tags travel."""
@@ -42,13 +44,18 @@ INPUT_TAGS = f"input_{schema.TAGS}"
 
 def fit(
     corpus: str,
-    out: Path,
+    out: str | Path,
     config: FitConfig,
     console: Console,
     overwrite: bool = False,
     settings: RunSettings | None = None,
+    scratch: str | None = None,
 ) -> Bundle:
     """Embed a corpus with Ray Data and fit a bundle on it.
+
+    Args:
+        out: a path or URL.
+        scratch: a folder that all nodes see; None: see `jobs.store.scratch_for`.
 
     Raises:
         TagloomError: the corpus, the configuration or the target is not as it must be; nothing
@@ -57,8 +64,9 @@ def fit(
     # Here, not above: Ray Train and torch take seconds that what imports this need not pay.
     from jobs.train import TrainedFit, check_training
 
-    check_target(out, overwrite)
-    with ray_session(), scratch_beside(out) as work:
+    out = str(out)
+    check_place(out, overwrite)
+    with ray_session(), scratch_for(out, scratch) as work:
         check_training(config)
         embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
         material = gather_material(corpus, embedded, config)
@@ -67,15 +75,15 @@ def fit(
         material = replace(material, sample=tuple(pictures))
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
-        with new_bundle(out, overwrite) as draft, console.steps("fitting", steps) as begin:
+        with bundle_target(out, overwrite) as draft, console.steps("fitting", steps) as begin:
             group = IndexingGroup(embedded.paths(), Path(work))
             run_fit = TrainedFit(Path(work), config.training, console.say)
             fit_bundle(draft, material, config, group, begin, run_fit)
-    bundle = load_bundle(out)
+    bundle = open_at(out)
     for note in bundle.manifest.notes:
         console.say(f"note: {note}")
     _show(bundle, console)
-    console.say(f"bundle {bundle.id} is at {out}")
+    console.say(f"bundle {bundle.id} is at {shown(out)}")
     return bundle
 
 
@@ -107,7 +115,9 @@ class Embedded:
         return [self.store.path(part_name(chunk.name)) for chunk in self.inventory.chunks]
 
     def parts(self) -> Iterator[pa.Table]:
-        return (pq.read_table(path) for path in self.paths())
+        for chunk in self.inventory.chunks:
+            with self.store.open(part_name(chunk.name)) as file:
+                yield pq.read_table(file)
 
 
 def embed_corpus(

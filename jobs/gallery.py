@@ -28,7 +28,7 @@ from jobs.job import JOB, Job
 from jobs.reading import read_chunk
 from jobs.sink import part_name
 from jobs.source import take_inventory
-from jobs.store import Store
+from jobs.store import Store, absolute
 
 SIDE = 320
 """Longer side of a shown picture, in pixels."""
@@ -37,9 +37,12 @@ NEIGHBOURS = 5
 
 
 def write_gallery(
-    outputs: Sequence[str], page: Path, pictures: int, console: Console, title: str
+    outputs: Sequence[str], page: str | Path, pictures: int, console: Console, title: str
 ) -> None:
     """Show up to `pictures` pictures of each output of `annotate`, spread over all of it.
+
+    Args:
+        page: path or URL of the HTML file.
 
     Raises:
         ConfigError: an output holds no finished job.
@@ -54,10 +57,8 @@ def write_gallery(
         bundle = open_bundle(job.bundle, console)
         with console.waiting(f"reading {output}"):
             sections.append(_section(store, job, bundle, pictures))
-    page.parent.mkdir(parents=True, exist_ok=True)
-    draft = page.with_name(f".{page.name}.tmp")
-    draft.write_text(render_gallery(title, sections), encoding="utf-8")
-    draft.replace(page)
+    folder, _, name = absolute(str(page)).rpartition("/")
+    Store(folder).write(name, render_gallery(title, sections).encode())
 
 
 def _section(store: Store, job: Job, bundle: Bundle, pictures: int) -> GallerySection:

@@ -15,8 +15,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-BundleFolder = Annotated[Path, typer.Option(help="A bundle's folder.")]
-ChangedOut = Annotated[Path | None, typer.Option(help="Where the changed bundle goes.")]
+BundleName = Annotated[str, typer.Option(help="A bundle's folder or URL.")]
+ChangedOut = Annotated[
+    str | None, typer.Option(help="Where the changed bundle goes: a folder or a URL.")
+]
 InPlace = Annotated[
     bool, typer.Option("--in-place", help="Put it in the place of the bundle, in one step.")
 ]
@@ -24,7 +26,7 @@ InPlace = Annotated[
 
 @app.command("add")
 def add_pictures(
-    bundle: BundleFolder,
+    bundle: BundleName,
     corpus: Annotated[str, typer.Option(help="Tagged pictures: a folder, Parquet or tars.")],
     out: ChangedOut = None,
     in_place: InPlace = False,
@@ -45,7 +47,7 @@ def add_pictures(
 
 @app.command("remove")
 def remove_pictures(
-    bundle: BundleFolder,
+    bundle: BundleName,
     ids: Annotated[Path, typer.Option(help="A file with the pictures' ids, one a line.")],
     out: ChangedOut = None,
     in_place: InPlace = False,

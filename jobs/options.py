@@ -10,6 +10,9 @@ TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes at most; default: one a CPU or GPU.")
 ]
+Connections = Annotated[
+    int, typer.Option(min=1, help="Pictures that a node fetches at a time by their addresses.")
+]
 ComputeName = Annotated[
     str | None, typer.Option("--compute", help="What embeds; default: what the bundle says.")
 ]

@@ -4,16 +4,16 @@ import posixpath
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import aiohttp
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError
 
 from engine import schema
-from engine.errors import CorpusError
+from engine.errors import ConfigError, CorpusError
 from engine.image import ImageErrorCode
 from jobs.chunks import Chunk
 from jobs.columns import (
@@ -26,9 +26,11 @@ from jobs.columns import (
     row_ids,
 )
 from jobs.tars import read_samples
+from storage.files import open_fs, read_most
+from storage.patience import TRIES, is_passing, persist
 
 FETCHES = 16
-"""URIs that one worker fetches at a time: their latency, not the processor, is what counts."""
+"""URIs that are fetched at a time: their latency, not the processor, is what counts."""
 
 # What fsspec's file systems were seen to raise for a URL that is wrong or out of reach.
 _UNREADABLE = (
@@ -39,17 +41,21 @@ _UNREADABLE = (
     EOFError,
     aiohttp.ClientError,
     BotoCoreError,
+    ConfigError,
 )
 
 _Row = tuple[bytes | None, str | None, str | None]
 """A picture's bytes, or None with an error code and a reason."""
 
 
-def read_chunk(chunk: Chunk, batch_rows: int, max_bytes: int) -> Iterator[pa.Table]:
+def read_chunk(
+    chunk: Chunk, batch_rows: int, max_bytes: int, fetches: int = FETCHES
+) -> Iterator[pa.Table]:
     """Yield a chunk's rows in batches of `batch_rows`, each with one schema.
 
     Args:
         max_bytes: a picture of more bytes is not fetched; its row gets `too_large`.
+        fetches: pictures that are fetched at a time from where their rows point.
 
     A caller's column of a name that the engine writes comes as `input_<name>`.
 
@@ -59,7 +65,7 @@ def read_chunk(chunk: Chunk, batch_rows: int, max_bytes: int) -> Iterator[pa.Tab
     done = 0
     try:
         for rows in _RAW[chunk.form](chunk, batch_rows):
-            yield _standard(rows, chunk, done, max_bytes)
+            yield _standard(rows, chunk, done, max_bytes, fetches)
             done += rows.num_rows
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(
@@ -83,7 +89,8 @@ def ahead(batches: Iterator[pa.Table], depth: int = 2) -> Iterator[pa.Table]:
 
 
 def _read_listing(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
-    with fsspec.open(chunk.shard, "rb") as handle:
+    fs, path = open_fs(chunk.shard)
+    with fs.open(path, "rb") as handle:
         reader = pa.ipc.open_file(handle)
         first = 0
         wanted = []
@@ -99,7 +106,8 @@ def _read_listing(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
 
 
 def _read_parquet(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
-    with fsspec.open(chunk.shard, "rb") as handle:
+    fs, path = open_fs(chunk.shard)
+    with fs.open(path, "rb") as handle:
         file = pq.ParquetFile(handle)
         groups, first = [], 0
         skip = chunk.start
@@ -122,7 +130,7 @@ def _read_parquet(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
 
 
 def _read_tar(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
-    fs, path = fsspec.core.url_to_fs(chunk.shard)
+    fs, path = open_fs(chunk.shard)
     samples = read_samples(fs, path, chunk.start, chunk.rows)
     types = pa.schema(
         [
@@ -140,12 +148,12 @@ def _read_tar(chunk: Chunk, batch_rows: int) -> Iterator[pa.Table]:
 _RAW = {"listing": _read_listing, "parquet": _read_parquet, "tar": _read_tar}
 
 
-def _standard(rows: pa.Table, chunk: Chunk, done: int, max_bytes: int) -> pa.Table:
+def _standard(rows: pa.Table, chunk: Chunk, done: int, max_bytes: int, fetches: int) -> pa.Table:
     """Give rows the columns that stages read, and keep the caller's."""
     roles = _roles(chunk, rows)
     # In a tar, where rows are counted from its beginning alone, each has its key.
     ids = row_ids(rows, roles, chunk.label, chunk.start + done)
-    pictures = _pictures(rows, roles, chunk.shard, max_bytes)
+    pictures = _pictures(rows, roles, chunk.shard, max_bytes, fetches)
     for row in (row - done for row in chunk.duplicates):
         if 0 <= row < rows.num_rows:
             reason = f"an earlier row of the input has the id '{ids[row].as_py()}' too"
@@ -168,7 +176,7 @@ def _roles(chunk: Chunk, rows: pa.Table) -> Roles:
     return TAR_ROLES if chunk.form == "tar" else parquet_roles(chunk.shard, rows.schema)
 
 
-def _pictures(rows: pa.Table, roles: Roles, shard: str, max_bytes: int) -> list[_Row]:
+def _pictures(rows: pa.Table, roles: Roles, shard: str, max_bytes: int, fetches: int) -> list[_Row]:
     data: list[bytes | None] = [None] * rows.num_rows
     uris: list[str | None] = [None] * rows.num_rows
     if roles.data:
@@ -189,7 +197,7 @@ def _pictures(rows: pa.Table, roles: Roles, shard: str, max_bytes: int) -> list[
     missing = {row: uris[row] for row, value in enumerate(data) if value is None and uris[row]}
     if missing:
         folder = posixpath.dirname(shard)
-        with ThreadPoolExecutor(min(FETCHES, len(missing))) as pool:
+        with ThreadPoolExecutor(min(fetches, len(missing))) as pool:
             wanted = [_whole(str(uri), folder) for uri in missing.values()]
             fetched = list(pool.map(lambda uri: _fetch(uri, max_bytes), wanted))
         for row, picture in zip(missing, fetched, strict=True):
@@ -206,11 +214,11 @@ def _whole(uri: str, folder: str) -> str:
 
 def _fetch(uri: str, max_bytes: int) -> _Row:
     try:
-        # Without fsspec, to which '::' in a name means something.
-        with open(uri, "rb") if uri.startswith("/") else fsspec.open(uri, "rb") as file:
-            data: bytes = file.read(max_bytes + 1)
+        read = partial(read_most, uri, max_bytes + 1)
+        data = read() if uri.startswith("/") else persist(read, is_passing, TRIES)
     except _UNREADABLE as error:
-        reason = f"{uri}: {str(error) or type(error).__name__}"
+        tried = " (tried again, in vain)" if is_passing(error) else ""
+        reason = f"{uri}: {str(error) or type(error).__name__}{tried}"
         return None, str(ImageErrorCode.UNREADABLE_URI), reason
     if len(data) > max_bytes:
         reason = f"{uri}: more than {max_bytes:,} bytes"

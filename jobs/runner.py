@@ -17,13 +17,16 @@ from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
 from jobs.feed import CHUNK, Feed
-from jobs.reading import ahead, read_chunk
+from jobs.reading import FETCHES, ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
 from jobs.work import LOADING, READING, WRITING, Stopwatch, Work, since
 
 BATCH = 32
 """Pictures that go through the stages at a time."""
+
+CONNECTIONS = 64
+"""Pictures that a node fetches at a time."""
 
 _ROWS = "__rows"
 _WORKS = "__works"
@@ -39,10 +42,13 @@ class RunSettings:
         workers: actors for each segment of the plan, at most; None: as many as the cluster has
             CPUs or GPUs for.
         batch: pictures that go through the stages at a time.
+        connections: pictures that the workers of a node fetch at a time, together, from where
+            their rows point; each worker fetches at least one.
     """
 
     workers: int | None = None
     batch: int = BATCH
+    connections: int = CONNECTIONS
 
 
 def run_plan(
@@ -107,7 +113,7 @@ def _mapped(
             SegmentWorker,
             fn_constructor_kwargs={
                 "segment": segment,
-                "reads": ReadSettings(settings.batch, max_bytes),
+                "reads": ReadSettings(settings.batch, max_bytes, _fetches(settings, segment, most)),
                 "is_first": place == 0,
                 "store": store if place == len(segments) - 1 else None,
             },
@@ -140,12 +146,28 @@ def _workers(segment: Plan, segments: list[Plan]) -> int:
     return max(1, int(min(by_cpu, by_gpu, 4096)))
 
 
+def _fetches(settings: RunSettings, segment: Plan, most: int) -> int:
+    """One worker's share of a node's connections, if as many are on one node as it has room for.
+
+    Some are left for the process beside the driver, which reads as well.
+    """
+    mine = segment.stages[0].resources
+    room = 1
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        has = node["Resources"] if node["Alive"] else {}
+        by_cpu = has.get("CPU", 0.0) / mine.cpus if mine.cpus else float("inf")
+        by_gpu = has.get("GPU", 0.0) / mine.gpus if mine.gpus else float("inf")
+        room = max(room, int(min(by_cpu, by_gpu, most)))
+    return max(1, (settings.connections - FETCHES) // room)
+
+
 @dataclass(frozen=True)
 class ReadSettings:
     """What a first worker needs to read a chunk."""
 
     batch: int
     max_bytes: int
+    fetches: int
 
 
 @dataclass
@@ -221,7 +243,7 @@ class SegmentWorker:
     def _batches(self, chunk: Chunk, block: pa.Table) -> Iterator[pa.Table]:
         if self.is_first:
             reads = self.reads
-            return ahead(read_chunk(chunk, reads.batch, reads.max_bytes))
+            return ahead(read_chunk(chunk, reads.batch, reads.max_bytes, reads.fetches))
         with pa.ipc.open_stream(block.column(_ROWS)[0].as_buffer()) as reader:
             rows = reader.read_all()
         starts = range(0, rows.num_rows, self.reads.batch)

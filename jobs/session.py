@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
@@ -10,8 +10,18 @@ from typing import TypeVar
 import ray
 
 from engine.errors import ConfigError
+from storage.settings import CACHE, PATIENCE
 
 T = TypeVar("T")
+
+_SETTINGS = (
+    *("AWS_CA_BUNDLE", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"),
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", CACHE, PATIENCE),
+)
+"""What a cluster's workers are told of the driver's environment: where the stores are.
+
+No credentials: Ray shows a job's environment to whoever sees its dashboard. Nodes have their own.
+"""
 
 
 @contextmanager
@@ -30,7 +40,11 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         try:
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
+            ray.init(
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+                runtime_env=storage_environment(os.environ),
+            )
         except ConnectionError as error:
             raise ConfigError(
                 f"RAY_ADDRESS is '{address}', but no Ray cluster answers there ({error}); start "
@@ -51,6 +65,17 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def storage_environment(given: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
+    """The runtime environment of a job that joins a cluster; None: the cluster's own.
+
+    Workers of a submitted job have that job's environment already, which must not be given twice.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in given:
+        return None
+    told = {name: given[name] for name in _SETTINGS if name in given}
+    return {"env_vars": told} if told else None
 
 
 @contextmanager

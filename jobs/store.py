@@ -1,48 +1,27 @@
 """A folder for a job's output, local or in object storage, where a file is there whole or not."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import fsspec
-from fsspec import AbstractFileSystem
-
 from engine.errors import ConfigError
+from storage.files import absolute, address, is_remote, local_path, open_fs, shown
+
+__all__ = [
+    "Store",
+    "absolute",
+    "address",
+    "open_fs",
+    "scratch_beside",
+    "scratch_for",
+    "scratch_store",
+]
 
 _DRAFT = ".draft-"
-
-
-def open_fs(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of a path or URL, and the path as that file system spells it.
-
-    Raises:
-        ConfigError: there is no file system for such URLs here.
-    """
-    try:
-        fs, root = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise ConfigError(
-            f"{url}: cannot be reached ({error}); give a path, or a URL of a kind that fsspec "
-            "knows here"
-        ) from error
-    return fs, str(root)
-
-
-def address(fs: AbstractFileSystem, path: str) -> str:
-    """How to name a file so that any worker finds it: a plain path if it is local, else a URL."""
-    return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
-
-
-def absolute(url: str) -> str:
-    """A path or URL that means the same in every process: whole, without `~` or a last slash.
-
-    Raises:
-        ConfigError: there is no file system for such URLs here.
-    """
-    return url if "::" in url else address(*open_fs(url))
 
 
 @contextmanager
@@ -71,6 +50,38 @@ def scratch_beside(out: Path) -> Iterator[str]:
             if any(parent.iterdir()):
                 break
             parent.rmdir()
+
+
+@contextmanager
+def scratch_for(out: str, scratch: str | None = None) -> Iterator[str]:
+    """A temporary folder that all workers see, for a job that writes to `out`, a path or a URL.
+
+    Args:
+        scratch: a folder to make it in. None: beside `out`; of a URL, in this machine's own
+            temporary folder, where Ray runs on this machine alone.
+
+    Raises:
+        ConfigError: nothing can be written there, or other nodes would not see it.
+    """
+    if scratch is not None:
+        if is_remote(scratch):
+            raise ConfigError(
+                f"--scratch {shown(scratch)}: is a URL, but what is kept there is mapped into "
+                "memory; name a folder, on storage that all nodes mount where there are several"
+            )
+        with scratch_beside(local_path(scratch) / "scratch") as work:
+            yield work
+    elif not is_remote(out):
+        with scratch_beside(local_path(out)) as work:
+            yield work
+    elif os.environ.get("RAY_ADDRESS"):
+        raise ConfigError(
+            f"{shown(out)}: is a URL, and RAY_ADDRESS names a cluster, whose workers must share a "
+            "folder while they learn; name one that all nodes mount by --scratch"
+        )
+    else:
+        with tempfile.TemporaryDirectory(prefix="tagloom-") as work:
+            yield work
 
 
 class Store:
@@ -146,8 +157,8 @@ class Store:
                 self._fs.pipe_file(str(path), data)
         except OSError as error:
             raise ConfigError(
-                f"{self.url}: cannot be written ({error}); name a place that can be, with room "
-                "left in it"
+                f"{shown(self.url)}: cannot be written ({error}); name a place that can be, with "
+                "room left in it"
             ) from error
 
     def sweep(self) -> None:
@@ -166,6 +177,24 @@ class Store:
         """Remove the store's own folder if nothing is in it."""
         if self.is_local and os.path.isdir(self._root) and not os.listdir(self._root):
             os.rmdir(self._root)
+
+
+@contextmanager
+def scratch_store(out: str) -> Iterator[Store]:
+    """A temporary store beside `out`, a path or a URL, that all workers see if they see that place.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    if not is_remote(out):
+        with scratch_beside(local_path(out)) as work:
+            yield Store(work)
+        return
+    store = Store(f"{absolute(out)}.scratch-{secrets.token_hex(4)}")
+    try:
+        yield store
+    finally:
+        store.remove("")
 
 
 def _write_whole(path: PurePosixPath, data: bytes) -> None:

@@ -61,7 +61,7 @@ class Settings(_Part):
     """A server over one bundle.
 
     Attributes:
-        bundle: its folder; every node that runs a replica must have it there.
+        bundle: its folder, which every node that runs a replica must have, or its URL.
         vocabulary: a TOML file of vocabulary rules, see `engine.vocabulary_rules`; it is read
             where the server is started. None: those that the bundle was fitted with alone.
         topology: 'fused': the whole way of a picture in the replica that takes the request;

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine import schema
 from engine.answer import Ask
-from engine.bundle import Bundle, load_bundle
+from engine.bundle import Bundle
 from engine.config import load_rules
 from serve.batching import Job
 from serve.config import Settings
@@ -33,6 +33,7 @@ from serve.stages import (
     sliced,
     wanted_plan,
 )
+from storage.bundles import FetchedBundle, open_at
 
 Run = Callable[[Job], Awaitable[Folded]]
 """Folds a slice: here, or in another deployment."""
@@ -170,12 +171,12 @@ def open_bundle(settings: Settings) -> tuple[BundleRef, Bundle]:
         BundleError: there is none, or it is damaged.
         ConfigError: the vocabulary rules are not as they must be, or not of this bundle.
     """
-    folder = Path(settings.bundle).absolute()
-    bundle = load_bundle(folder)
+    bundle = open_at(settings.bundle)
     if settings.vocabulary is not None:
         bundle = replace(bundle, rules=load_rules(Path(settings.vocabulary)))
     _ = bundle.tagging
-    return BundleRef(str(folder), bundle.id, bundle.rules), bundle
+    url = bundle.url if isinstance(bundle, FetchedBundle) else ""
+    return BundleRef(str(bundle.folder), bundle.id, bundle.rules, url), bundle
 
 
 def _to_table(pictures: list[Picture], ask: Ask) -> pa.Table:

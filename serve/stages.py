@@ -20,6 +20,7 @@ from engine.plan import annotation_plan
 from engine.stage import Plan, Worker, Workers
 from engine.vocabulary_rules import VocabularyRules
 from serve.config import Topology
+from storage.bundles import fetch
 
 Want = Literal["tags", "explained", "embedding", "neighbours"]
 WANTS: tuple[Want, ...] = ("tags", "explained", "embedding", "neighbours")
@@ -43,11 +44,13 @@ class BundleRef:
 
     Attributes:
         rules: of what it gives.
+        url: where a node that does not have the folder fetches it from; '': nowhere.
     """
 
     folder: str
     id: str
     rules: VocabularyRules = field(default_factory=VocabularyRules)
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def reopen(ref: BundleRef) -> Bundle:
     Raises:
         BundleError: another is in its folder by now, or none.
     """
+    if ref.url:
+        fetch(ref.url, ref.id, Path(ref.folder))
     bundle = load_bundle(Path(ref.folder))
     if bundle.id != ref.id:
         raise BundleError(

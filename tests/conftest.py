@@ -25,6 +25,7 @@ from engine.vocab import Vocabulary
 from jobs.__main__ import main
 from jobs.session import ray_session
 from tests.features import cheap_features
+from tests.object_store import Proxy, _store, object_store, store_proxy  # noqa: F401
 
 PICTURES = 280
 
@@ -127,7 +128,7 @@ def social_bundle_folder(tmp_path_factory: pytest.TempPathFactory, material: Mat
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+def cluster(store_proxy: Proxy) -> Iterator[None]:  # noqa: F811
     """Ray with two CPUs, for all the tests that run jobs in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
