@@ -24,6 +24,7 @@ from jobs.beside import listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
 from jobs.job import JOB, Job, check_apart, check_same, earlier_job
+from jobs.job_log import Note
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
 from jobs.sink import Receipt, finished_parts
@@ -121,19 +122,20 @@ class Prepared:
         max_failed: float = 1.0,
         settings: RunSettings | None = None,
         diary: Diary | None = None,
+        note: Note | None = None,
     ) -> Account:
         """Annotate; see `annotate`.
 
         Args:
             diary: gets what the job's time went into.
+            note: gets each part that is made.
         """
         settings, diary = settings or RunSettings(), diary or Diary()
         diary.mark("listing", self.listed)
         diary.mark("starting Ray")
         tally, rows = self.tally, self.inventory.rows
         done_before = tally.rows
-        with self.console.progress("annotating", rows) as advance:
-            advance(done_before)
+        with self.console.progress("annotating", rows, done_before, tally.failed) as advance:
             for receipt in self._receipts(settings):
                 tally.add(receipt)
                 if tally.failed > max_failed * rows:
@@ -143,8 +145,10 @@ class Prepared:
                         f"are in {self.store.url}, and the same command with a higher limit goes "
                         "on from them"
                     )
-                advance(receipt.rows)
+                advance(receipt.rows, receipt.failed)
                 diary.add(receipt.works)
+                if note is not None:
+                    note(receipt)
         self.store.remove(SCRATCH)
         assert tally.rows == rows, (tally.rows, rows)
         seconds = time.monotonic() - self.started

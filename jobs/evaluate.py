@@ -124,7 +124,7 @@ def evaluate(
             for receipt in run_plan(
                 plan, inventory, frozenset(), store, settings or RunSettings(), limit
             ):
-                advance(receipt.rows)
+                advance(receipt.rows, receipt.failed)
         for number, chunk in enumerate(inventory.chunks):
             said.add(number, pq.read_table(store.path(part_name(chunk.name))))
         if not said.ids:
