@@ -1,6 +1,8 @@
 """The Kubernetes manifests as kustomize renders them, and the schemas that they must keep to."""
 
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -122,3 +124,14 @@ def _close(node: object) -> None:
     elif isinstance(node, list):
         for inner in node:
             _close(inner)
+
+
+def dashboard_metrics() -> set[str]:
+    """The names of all metrics that the Grafana dashboard asks for, as Prometheus knows them."""
+    text = (FOLDER / "grafana" / "dashboard.json").read_text(encoding="utf-8")
+    asked: list[str] = []
+    for panel in json.loads(text)["panels"]:
+        asked.extend(target["expr"] for target in panel.get("targets", []))
+    # Without what stands in braces and after 'by' or 'on', which are labels.
+    bare = (re.sub(r"\{[^}]*\}|\b(by|on)\s*\([^)]*\)", "", expression) for expression in asked)
+    return {name for text in bare for name in re.findall(r"\b(?:ray|tagloom)_\w+", text)}
