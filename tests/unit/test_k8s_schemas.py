@@ -27,7 +27,7 @@ WITHOUT_SCHEMA = {"PodMonitor", "ScrapeConfig"}
 
 @pytest.fixture(scope="module")
 def combined(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
-    """GPUs of the spot market, object storage and monitoring, all at once."""
+    """GPUs, object storage and monitoring, all at once."""
     folder = tmp_path_factory.mktemp("combined")
     near = os.path.relpath(FOLDER, folder.resolve())
     (folder / "kustomization.yaml").write_text(
