@@ -16,8 +16,8 @@ PICTURES, CHUNK, STAGE = (
     "tagloom_job_chunk_seconds",
     "tagloom_job_stage_seconds",
 )
-TAGGED = "tagged"
-"""What the label `code` says of a picture without an error."""
+HEALTHY = "ok"
+"""What the label `code` says of a picture without an error; jobs that do not tag count them too."""
 
 _SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 
@@ -27,7 +27,7 @@ class JobMetrics:
 
     def __init__(self) -> None:
         self._pictures = Counter(
-            PICTURES, "Pictures written, by error code or 'tagged'", tag_keys=("code",)
+            PICTURES, "Pictures written, by error code or 'ok'", tag_keys=("code",)
         )
         self._chunk = Histogram(
             CHUNK, "One worker's time on one chunk", boundaries=_SECONDS, tag_keys=()
@@ -51,6 +51,6 @@ class JobMetrics:
 
 
 def outcomes(receipt: Receipt) -> Mapping[str, int]:
-    """Pictures by error code, and under 'tagged' those without one; zeros left out."""
-    counts = {**receipt.errors, TAGGED: receipt.rows - receipt.failed}
+    """Pictures by error code, and under 'ok' those without one; zeros left out."""
+    counts = {**receipt.errors, HEALTHY: receipt.rows - receipt.failed}
     return {code: count for code, count in counts.items() if count}

@@ -74,7 +74,7 @@ def test_a_job_is_logged_part_by_part_and_counted(
     assert {line["part"] for line in by_ray} <= {line["part"] for line in written}
     assert any(line["errors"] == {"truncated": 2} for line in by_ray)
 
-    made = {"tagged": sum(line["rows"] - line["failed"] for line in by_ray), "truncated": 2}
+    made = {"ok": sum(line["rows"] - line["failed"] for line in by_ray), "truncated": 2}
     deadline = time.monotonic() + PATIENCE
     while True:
         now = exported(total, "code")

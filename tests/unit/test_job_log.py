@@ -72,5 +72,5 @@ def test_a_worker_writes_the_same_line_where_ray_collects_it(
 
 
 def test_pictures_are_counted_by_what_became_of_them() -> None:
-    assert outcomes(RECEIPT) == {"empty": 2, "truncated": 1, "tagged": 61}
+    assert outcomes(RECEIPT) == {"empty": 2, "truncated": 1, "ok": 61}
     assert outcomes(Receipt("c", 2, {"empty": 2})) == {"empty": 2}
