@@ -85,6 +85,9 @@ def annotate(
     workers: Workers = None,
     connections: Connections = 64,
     compute: ComputeName = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Add a line of JSON to this file for each part written.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures; run it again to go on where a killed run stopped."""
@@ -94,13 +97,22 @@ def annotate(
     if server is not None:
         if vocabulary is not None:
             raise typer.BadParameter("a server has vocabulary rules of its own; see 'serve'")
+        if log is not None:
+            raise typer.BadParameter("--log tells of parts made here; a server has its own log")
         typer.echo(json.dumps(_annotate_remotely(input_, server, output, top_k, console)))
         return
     assert bundle is not None
-    with _annotating(input_, bundle, output, top_k, console, compute, rules=vocabulary) as job:
+    from jobs.job_log import driver_note
+
+    with (
+        driver_note(log) as note,
+        _annotating(input_, bundle, output, top_k, console, compute, rules=vocabulary) as job,
+    ):
         from jobs.runner import RunSettings
 
-        account = job.run(max_failed, RunSettings(workers=workers, connections=connections))
+        account = job.run(
+            max_failed, RunSettings(workers=workers, connections=connections), note=note
+        )
     console.say(
         f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
         f"{dict(account.errors) or ''}".rstrip()

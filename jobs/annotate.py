@@ -23,6 +23,7 @@ from jobs.beside import GRACE, Beside, listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
 from jobs.job import JOB, Job, check_apart, check_same, check_unchanged, earlier_job
+from jobs.job_log import Note
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
 from jobs.sink import Receipt
@@ -133,11 +134,13 @@ class Prepared:
         max_failed: float = 1.0,
         settings: RunSettings | None = None,
         diary: Diary | None = None,
+        note: Note | None = None,
     ) -> Account:
         """Annotate; see `annotate`.
 
         Args:
             diary: gets what the job's time went into.
+            note: gets each part that is made.
         """
         settings, diary = settings or RunSettings(), diary or Diary()
         diary.mark("listing", self.listed)
@@ -145,14 +148,16 @@ class Prepared:
         tally = self.tally
         done_before = tally.rows
         job = self.job
-        with self.console.progress("annotating", job.rows) as advance:
-            advance(done_before)
+        with self.console.progress("annotating", job.rows, done_before, tally.failed) as advance:
             for receipt in self._receipts(settings):
                 tally.add(receipt)
                 job = self._completed(job)
                 self._check_failed(job, max_failed)
-                advance(receipt.rows)
+                advance.expect(job.rows)
+                advance(receipt.rows, receipt.failed)
                 diary.add(receipt.works)
+                if note is not None:
+                    note(receipt)
         job = self._completed(job)
         self._check_failed(job, max_failed)
         totals = self.beside.totals

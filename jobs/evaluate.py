@@ -127,7 +127,7 @@ def evaluate(
             for receipt in run_plan(
                 plan, inventory, frozenset(), store, settings or RunSettings(), limit
             ):
-                advance(receipt.rows)
+                advance(receipt.rows, receipt.failed)
         for number, chunk in enumerate(inventory.chunks):
             with store.open(part_name(chunk.name)) as file:
                 said.add(number, pq.read_table(file))

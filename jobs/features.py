@@ -151,7 +151,7 @@ def _run(
             limits.max_bytes,
         )
         for receipt in chain(done.values(), made):
-            advance(receipt.rows)
+            advance(receipt.rows, receipt.failed)
             errors.update(receipt.errors)
     return errors
 

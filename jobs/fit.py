@@ -181,7 +181,7 @@ def embed_pictures(
     with console.progress("embedding", inventory.rows) as advance:
         receipts = run_plan(plan, inventory, frozenset(done), store, settings, limit)
         for receipt in chain(done.values(), receipts):
-            advance(receipt.rows)
+            advance(receipt.rows, receipt.failed)
             errors.update(receipt.errors)
     failed = sum(errors.values())
     if failed > max_failed * inventory.rows:

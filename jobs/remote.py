@@ -61,7 +61,7 @@ def annotate_remotely(
             table = pa.concat_tables(_tagged(tagger, batches, top_k))
             receipt = write_part(store, chunk, table)
             errors.update(receipt.errors)
-            advance(receipt.rows)
+            advance(receipt.rows, receipt.failed)
     store.remove(SCRATCH)
     return {
         "rows": inventory.rows,

@@ -17,6 +17,8 @@ from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
 from jobs.feed import CHUNK, Feed
+from jobs.job_log import worker_note
+from jobs.metrics import JobMetrics
 from jobs.reading import FETCHES, ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
@@ -187,6 +189,7 @@ class SegmentWorker:
         threadpool_limits(1)
         self._name = ray.get_runtime_context().get_worker_id()
         self._watch = Stopwatch()
+        self._metrics, self._note = JobMetrics(), worker_note()
 
     @cached_property
     def workers(self) -> Workers:
@@ -219,9 +222,11 @@ class SegmentWorker:
         work = Work(self._name, chunk.rows, began, time.time(), spent)
         works = [] if self.is_first else json.loads(block.column(_WORKS)[0].as_py())
         works.append(work.to_json())
+        self._metrics.add(work, receipt)
         if receipt is not None:
-            done = tuple(Work.from_json(text) for text in works)
-            return replace(receipt, works=done).to_table()
+            receipt = replace(receipt, works=tuple(Work.from_json(text) for text in works))
+            self._note(receipt)
+            return receipt.to_table()
         columns = {CHUNK: [name], _WORKS: [json.dumps(works)], _ROWS: _packed(table)}
         return pa.table(columns)
 

@@ -104,8 +104,9 @@ def run_tasks(
             todo.append(task)
     if outcomes:
         console.say(f"going on: {len(outcomes)} of {len(tasks)} runs are there")
-    with console.progress("fitting and measuring", len(tasks)) as advance:
-        advance(len(outcomes))
+    with console.progress(
+        "fitting and measuring", len(tasks), len(outcomes), unit="runs"
+    ) as advance:
         for task, outcome in _run(todo, settings.workers):
             outcomes[task.place] = outcome
             told = f"{task.name} on {task.corpus}, seed {task.seed}"
@@ -114,7 +115,7 @@ def run_tasks(
                 console.say(f"{told}: F1 {outcome.figures['f1']:.1f} ({outcome.seconds:.0f} s)")
             else:
                 console.error(f"{told}: {outcome.failure}")
-            advance(1)
+            advance(1, outcome.failure is not None)
     return outcomes
 
 

@@ -12,6 +12,7 @@ from engine.errors import ConfigError
 from serve.app import build
 from serve.config import Settings, load_settings, read_keys
 from serve.local import APP, run
+from tests.manifests import cluster, named, pods
 
 TOP = Path(__file__).parents[2]
 
@@ -84,7 +85,7 @@ def test_other_machines_are_let_in_with_keys_alone(
 
 def configs() -> list[dict[str, Any]]:
     """Every Serve configuration in the repository."""
-    service = yaml.safe_load((TOP / "k8s" / "rayservice.yaml").read_text(encoding="utf-8"))
+    service = named("base", "RayService", "tagloom-serve")
     alone = (TOP / "serve" / "serve-config.yaml").read_text(encoding="utf-8")
     return [yaml.safe_load(service["spec"]["serveConfigV2"]), yaml.safe_load(alone)]
 
@@ -95,10 +96,21 @@ def test_the_configurations_build(config: dict[str, Any], bundle_folder: Path) -
     (application,) = parsed.applications
     assert application.name == APP
     assert application.import_path == "serve.app:build"
-    # Nobody but the machine itself is let in without a key.
-    assert parsed.http_options.host == "127.0.0.1" or application.args["key_file"]
     settings = Settings.model_validate({**application.args, "bundle": str(bundle_folder)})
     assert build(settings)
+
+
+def test_without_keys_only_this_machine_is_listened_to() -> None:
+    kubernetes, alone = map(ServeDeploySchema.model_validate, configs())
+    assert alone.http_options.host == "127.0.0.1"
+    assert kubernetes.http_options.host == "0.0.0.0"
+    for pod in pods(cluster(named("base", "RayService", "tagloom-serve"))):
+        (keys,) = (
+            e
+            for e in pod["spec"]["containers"][0]["env"]
+            if e["name"] == Settings(bundle="b").key_variable
+        )
+        assert "secretKeyRef" in keys["valueFrom"]
 
 
 def test_the_configurations_mean_the_same() -> None:
