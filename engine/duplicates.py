@@ -18,12 +18,12 @@ Kind = Literal["exact-bytes", "exact-pixels", "near"]
 QUERIES = 1024
 """Pictures whose neighbours are sought together."""
 
-FIRST, TIMES, MOST = 16, 8, 2048
-"""Neighbours sought at first; where all of them are near, `TIMES` as many, up to `MOST`, which is
-what FAISS gives on a GPU; where these are near too, all the vectors are looked through."""
+FIRST, TIMES, MOST = 32, 8, 2048
+"""Neighbours sought at first; of a crowd of copies `TIMES` as many, up to `MOST`, which is what
+FAISS gives on a GPU. Of a larger crowd, all the hashes are looked through."""
 
 BLOCK = 4096
-"""Vectors, or pairs of them, that are looked at together."""
+"""Pairs whose vectors are looked at together."""
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows [P] and the rows [P] that are compared with them."""
@@ -75,8 +75,8 @@ def join_near(contents: Contents, index: FaissIndex | None, rule: NearRule) -> N
     """Who belongs together by the rule, and by others in between: int64 [U].
 
     The least row of those with whom a content is connected is the label of all of them. What the
-    index proposes is checked against the vectors themselves, so where it finds all, the labels
-    depend on neither its kind nor the order of the rows.
+    index proposes is checked against the vectors themselves, so where it finds a picture's
+    nearest, the labels depend on neither its kind nor the order of the rows.
 
     Args:
         index: of the vectors, in their order; None: there is a single one.
@@ -96,38 +96,40 @@ def join_near(contents: Contents, index: FaissIndex | None, rule: NearRule) -> N
 
 
 def _proposed(contents: Contents, index: FaissIndex, rule: NearRule) -> Iterator[Pairs]:
-    """Pairs that may be near, most of them twice: their hashes are, and so says the index."""
+    """Pairs that may be near, most of them twice: their hashes are, and so says the index.
+
+    A copy is among the very nearest of its picture, while many that are no copies pass the cosine
+    alone. So more neighbours are sought only of those who have a copy in the farther half of what
+    was found: that is what a crowd of copies looks like.
+    """
+    count, hashes_U = len(contents), contents.perceptual_U
     least = rule.cosine - (_SLACK if index.is_lossless else _CODED_SLACK)
-    hashes_U = contents.perceptual_U
-    for start in range(0, len(contents), QUERIES):
-        for one_P, other_P in _neighbours(contents.vectors, index, start, least):
-            may_P = hash_distance(hashes_U[one_P], hashes_U[other_P]) <= rule.hash_distance
-            may_P &= one_P != other_P
-            yield one_P[may_P], other_P[may_P]
+    for start in range(0, count, QUERIES):
+        rows_B = np.arange(start, min(start + QUERIES, count))
+        queries_BL = contents.vectors.take(rows_B)
+        wanted = min(FIRST, count)
+        while len(rows_B):
+            similarities_BK, found_BK = index.search(queries_BL, wanted)
+            may_BK = similarities_BK >= least
+            distance_BK = hash_distance(hashes_U[rows_B][:, None], hashes_U[found_BK])
+            may_BK &= (distance_BK <= rule.hash_distance) & (found_BK != rows_B[:, None])
+            is_crowd_B = may_BK[:, wanted // 2 :].any(axis=1) & (wanted < count)
+            query_P, place_P = np.nonzero(may_BK & ~is_crowd_B[:, None])
+            yield rows_B[query_P], found_BK[query_P, place_P]
+            rows_B, queries_BL = rows_B[is_crowd_B], queries_BL[is_crowd_B]
+            if wanted >= MOST:
+                break
+            wanted = min(TIMES * wanted, MOST, count)
+        if len(rows_B):
+            yield from _by_hash(contents, rows_B, rule)
 
 
-def _neighbours(vectors: Vectors, index: FaissIndex, start: int, least: float) -> Iterator[Pairs]:
-    """Rows from `start` on and those whose similarity to them is at least `least`, however many."""
-    count = vectors.count
-    rows_B = np.arange(start, min(start + QUERIES, count))
-    queries_BL = vectors.take(rows_B)
-    wanted = min(FIRST, count)
-    while len(rows_B):
-        similarities_BK, found_BK = index.search(queries_BL, wanted)
-        near_BK = similarities_BK >= least
-        is_full_B = near_BK[:, -1] & (wanted < count)
-        query_P, place_P = np.nonzero(near_BK & ~is_full_B[:, None])
-        yield rows_B[query_P], found_BK[query_P, place_P]
-        rows_B, queries_BL = rows_B[is_full_B], queries_BL[is_full_B]
-        if wanted >= MOST:
-            break
-        wanted = min(TIMES * wanted, MOST, count)
-    if len(rows_B) == 0:
-        return
-    for begin in range(0, count, BLOCK):
-        block_NL = vectors.block(begin, min(begin + BLOCK, count))
-        query_P, place_P = np.nonzero(queries_BL @ block_NL.T >= least)
-        yield rows_B[query_P], begin + place_P
+def _by_hash(contents: Contents, rows_B: NDArray[np.int64], rule: NearRule) -> Iterator[Pairs]:
+    """Some rows and all those whose hashes are near theirs."""
+    for row in rows_B:
+        distance_U = hash_distance(contents.perceptual_U[row], contents.perceptual_U)
+        others_P = np.flatnonzero(distance_U <= rule.hash_distance)
+        yield np.full(len(others_P), row), others_P
 
 
 class _Joined:

@@ -38,5 +38,8 @@ def perceptual_hash(pixels_HW3: NDArray[np.uint8]) -> int:
 
 
 def hash_distance(one_N: NDArray[np.uint64], other_N: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Bits, 0 to 64, in which perceptual hashes differ, pair by pair: int64 [N]."""
+    """Bits, 0 to 64, in which perceptual hashes differ, pair by pair: int64 [N].
+
+    Shapes that NumPy broadcasts give what they broadcast to.
+    """
     return np.bitwise_count(one_N ^ other_N).astype(np.int64)

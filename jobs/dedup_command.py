@@ -23,7 +23,7 @@ def dedup(
     ] = None,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Near: cosine of the embeddings at least this.")
-    ] = 0.9,
+    ] = 0.8,
     hash_distance: Annotated[
         int, typer.Option(min=0, max=64, help="And at most so many bits of the pHash differ.")
     ] = 10,

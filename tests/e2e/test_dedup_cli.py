@@ -126,7 +126,7 @@ def test_copies_and_leaks_are_found(
 
 
 def test_what_cannot_be_compared_is_told_and_leaves_nothing(
-    tagloom: Tagloom, tmp_path: Path
+    tagloom: Tagloom, bundle_folder: Path, tmp_path: Path
 ) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -140,7 +140,7 @@ def test_what_cannot_be_compared_is_told_and_leaves_nothing(
         (("--out", corpus / "out"), "lies within"),
         ((*out, "--backbone", "resnet"), "there is no backbone 'resnet'"),
         ((*out, "--max-index-memory", "much"), "no amount of memory"),
-        ((*out, "--backbone", "random"), "no picture can be used"),
+        ((*out, "--bundle", bundle_folder), "no picture can be used"),
     ):
         said = tagloom("dedup", "--input", corpus, *options)
         assert said.code == 1, options
