@@ -4,10 +4,10 @@
 
 Half of each corpus, by a hash of the names, chooses the rule: of those on a grid that are right in
 `LEAST` of the pairs in every corpus, the one that finds most. The other half says what it is
-worth, as does the command's own rule. A copy and a picture are a pair where both tests pass; it is
-right if the copy was made of the picture. A corpus's own near-duplicates count as wrong. Then the
-copies are put behind their half and joined as the job joins them. The last line is JSON, its
-ratios by name.
+worth. A copy and a picture are a pair where both tests pass; it is right if the copy was made of
+the picture. A pair counts neither way if the copy's source and the picture are themselves
+`ALIKE`: by eye, these are scenes taken twice. Then the copies are put behind their half and joined
+as the job joins them. The last line is JSON, its ratios by name.
 """
 
 import io
@@ -39,6 +39,7 @@ from jobs.listing import PICTURE_SUFFIXES
 BATCH = 32
 LEAST = 0.999
 COMMAND = NearRule(cosine=0.8, hash_distance=10)
+ALIKE = NearRule(cosine=0.9, hash_distance=12)
 COSINES = (0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 DISTANCES = (4, 6, 8, 10, 12, 14, 16, 64)
 
@@ -119,14 +120,20 @@ class Half:
 
     def count(self, rule: NearRule) -> tuple[NDArray[np.bool_], int]:
         """Of each copy whether it and its source are a pair, and how many wrong pairs there are."""
-        copies = self.vectors_NL[self.pictures :]
-        near_CN = copies @ self.vectors_NL[: self.pictures].T >= rule.cosine
-        distance_CN = hash_distance(
-            self.hashes_N[self.pictures :, None], self.hashes_N[None, : self.pictures]
-        )
-        near_CN &= distance_CN <= rule.hash_distance
+        copies = np.arange(self.pictures, len(self.hashes_N))
+        near_CN = self._near(copies, rule)
         right_C = near_CN[np.arange(len(copies)), self.source_C]
-        return right_C, int(near_CN[self.is_copy].sum() - right_C[self.is_copy].sum())
+        wrong_CN = near_CN & ~self._near(self.source_C, ALIKE)
+        return right_C, int(wrong_CN[self.is_copy].sum())
+
+    def _near(self, rows_M: NDArray[np.int64], rule: NearRule) -> NDArray[np.bool_]:
+        """Which of the pictures are near some rows: [M, pictures]."""
+        cosine_MN = self.vectors_NL[rows_M] @ self.vectors_NL[: self.pictures].T
+        distance_MN = hash_distance(
+            self.hashes_N[rows_M][:, None], self.hashes_N[None, : self.pictures]
+        )
+        near_MN: NDArray[np.bool_] = cosine_MN >= rule.cosine
+        return near_MN & (distance_MN <= rule.hash_distance)
 
     @property
     def is_copy(self) -> NDArray[np.bool_]:

@@ -110,9 +110,14 @@ def _proposed(contents: Contents, index: FaissIndex, rule: NearRule) -> Iterator
         wanted = min(FIRST, count)
         while len(rows_B):
             similarities_BK, found_BK = index.search(queries_BL, wanted)
-            may_BK = similarities_BK >= least
             distance_BK = hash_distance(hashes_U[rows_B][:, None], hashes_U[found_BK])
-            may_BK &= (distance_BK <= rule.hash_distance) & (found_BK != rows_B[:, None])
+            may_BK: NDArray[np.bool_] = np.logical_and.reduce(
+                [
+                    similarities_BK >= least,
+                    distance_BK <= rule.hash_distance,
+                    found_BK != rows_B[:, None],
+                ]
+            )
             is_crowd_B = may_BK[:, wanted // 2 :].any(axis=1) & (wanted < count)
             query_P, place_P = np.nonzero(may_BK & ~is_crowd_B[:, None])
             yield rows_B[query_P], found_BK[query_P, place_P]
@@ -210,7 +215,8 @@ class Groups:
     @property
     def kept_M(self) -> NDArray[np.bool_]:
         """Whether it is the one to keep."""
-        return self.rows_M == self.keeper_M
+        is_kept_M: NDArray[np.bool_] = self.rows_M == self.keeper_M
+        return is_kept_M
 
     def __len__(self) -> int:
         """How many groups there are."""

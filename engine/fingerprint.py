@@ -42,4 +42,5 @@ def hash_distance(one_N: NDArray[np.uint64], other_N: NDArray[np.uint64]) -> NDA
 
     Shapes that NumPy broadcasts give what they broadcast to.
     """
-    return np.bitwise_count(one_N ^ other_N).astype(np.int64)
+    distance_N: NDArray[np.int64] = np.bitwise_count(one_N ^ other_N).astype(np.int64)
+    return distance_N
