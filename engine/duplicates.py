@@ -111,14 +111,9 @@ def _proposed(contents: Contents, index: FaissIndex, rule: NearRule) -> Iterator
         while len(rows_B):
             similarities_BK, found_BK = index.search(queries_BL, wanted)
             distance_BK = hash_distance(hashes_U[rows_B][:, None], hashes_U[found_BK])
-            may_BK: NDArray[np.bool_] = np.logical_and.reduce(
-                [
-                    similarities_BK >= least,
-                    distance_BK <= rule.hash_distance,
-                    found_BK != rows_B[:, None],
-                ]
-            )
-            is_crowd_B = may_BK[:, wanted // 2 :].any(axis=1) & (wanted < count)
+            may_BK = np.logical_and(similarities_BK >= least, distance_BK <= rule.hash_distance)
+            may_BK &= found_BK != rows_B[:, None]
+            is_crowd_B = np.logical_and(may_BK[:, wanted // 2 :].any(axis=1), wanted < count)
             query_P, place_P = np.nonzero(may_BK & ~is_crowd_B[:, None])
             yield rows_B[query_P], found_BK[query_P, place_P]
             rows_B, queries_BL = rows_B[is_crowd_B], queries_BL[is_crowd_B]

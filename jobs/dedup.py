@@ -15,7 +15,7 @@ from engine.embed import Compute, backbone, resolve_compute
 from engine.errors import ConfigError, CorpusError
 from engine.fingerprint_stage import FINGERPRINT, fingerprint_stage
 from engine.image import DecodeLimits
-from engine.index import IndexEntry, IndexWish, build_index
+from engine.index import IndexWish, build_index
 from engine.picture_stages import embed_stage
 from engine.stage import Plan
 from jobs.annotate import open_bundle
@@ -26,6 +26,7 @@ from jobs.duplicate_groups import (
     DROP,
     GROUPS,
     INPUT,
+    Findings,
     distinct_contents,
     gather,
     write_groups,
@@ -63,38 +64,6 @@ class Comparison(BaseModel):
     backbone: str
     compute: Compute
     bundle_id: str | None
-
-
-class Findings(BaseModel):
-    """The manifest of what was found.
-
-    Attributes:
-        rows: by corpus.
-        failed: by corpus and error code; these are in no group.
-        exact_bytes, exact_pixels, near: pictures in groups, those to keep left out.
-        leaking_groups: groups with pictures of both corpora; None: there is one corpus.
-        leaking_pictures: pictures of `against` in them.
-        dropped: ids in drop.txt.
-        index: what near pairs were sought in; None: fewer than two different pictures.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: dict[str, int]
-    failed: dict[str, dict[str, int]]
-    groups: int
-    exact_bytes: int
-    exact_pixels: int
-    near: int
-    leaking_groups: int | None
-    leaking_pictures: int | None
-    dropped: int
-    threshold: float
-    hash_distance: int
-    backbone: str
-    bundle_id: str | None
-    index: IndexEntry | None
-    seconds: float
 
 
 def dedup(
@@ -168,22 +137,6 @@ def dedup(
     )
     store.write(MANIFEST, findings.model_dump_json(indent=1).encode())
     return findings
-
-
-def show(findings: Findings, out: str, console: Console) -> None:
-    """Say what was found."""
-    copies = findings.exact_bytes + findings.exact_pixels + findings.near
-    console.say(
-        f"{sum(findings.rows.values()):,} pictures, {findings.groups:,} groups: {copies:,} copies "
-        f"({findings.exact_bytes:,} of the same bytes, {findings.exact_pixels:,} of the same "
-        f"pixels, {findings.near:,} near)"
-    )
-    if findings.leaking_groups is not None:
-        console.say(
-            f"leaks: {findings.leaking_pictures:,} pictures of --against, in "
-            f"{findings.leaking_groups:,} groups, have a copy in --input"
-        )
-    console.say(f"{findings.dropped:,} pictures of --input to drop are listed in {out}/{DROP}")
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ def dedup(
     """Find exact and near duplicates in a corpus, and those that train and test share."""
     from engine.duplicates import NearRule
     from engine.index import parse_memory
-    from jobs.dedup import BACKBONE, show
+    from jobs.dedup import BACKBONE
     from jobs.dedup import dedup as run_dedup
+    from jobs.duplicate_groups import show
     from jobs.runner import RunSettings
 
     if bundle is not None and backbone is not None:

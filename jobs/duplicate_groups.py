@@ -1,4 +1,4 @@
-"""What `dedup` reads back of its parts, and what it writes: the groups, and which to drop."""
+"""What `dedup` reads back of its parts, and what it says and writes: groups, and which to drop."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from engine import schema
 from engine.duplicates import Contents, Groups, Pictures
@@ -21,7 +22,7 @@ from engine.fingerprint_stage import (
     PIXELS_DIGEST,
     WIDTH,
 )
-from engine.index import ArrayVectors
+from engine.index import ArrayVectors, IndexEntry
 from engine.numerics.levels import unit_levels
 from jobs.console import Console
 from jobs.fit import Embedded
@@ -34,6 +35,38 @@ INPUT, AGAINST = "input", "against"
 
 GROUPS = "groups.parquet"
 DROP = "drop.txt"
+
+
+class Findings(BaseModel):
+    """The manifest of what was found.
+
+    Attributes:
+        rows: by corpus.
+        failed: by corpus and error code; these are in no group.
+        exact_bytes, exact_pixels, near: pictures in groups, those to keep left out.
+        leaking_groups: groups with pictures of both corpora; None: there is one corpus.
+        leaking_pictures: pictures of `against` in them.
+        dropped: ids in drop.txt.
+        index: what near pairs were sought in; None: fewer than two different pictures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: dict[str, int]
+    failed: dict[str, dict[str, int]]
+    groups: int
+    exact_bytes: int
+    exact_pixels: int
+    near: int
+    leaking_groups: int | None
+    leaking_pictures: int | None
+    dropped: int
+    threshold: float
+    hash_distance: int
+    backbone: str
+    bundle_id: str | None
+    index: IndexEntry | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -139,3 +172,19 @@ def write_groups(store: Store, gathered: Gathered, groups: Groups, console: Cons
         )
     store.write(DROP, "".join(f"{one}\n" for one in lines).encode())
     return len(lines)
+
+
+def show(findings: Findings, out: str, console: Console) -> None:
+    """Say what was found."""
+    copies = findings.exact_bytes + findings.exact_pixels + findings.near
+    console.say(
+        f"{sum(findings.rows.values()):,} pictures, {findings.groups:,} groups: {copies:,} copies "
+        f"({findings.exact_bytes:,} of the same bytes, {findings.exact_pixels:,} of the same "
+        f"pixels, {findings.near:,} near)"
+    )
+    if findings.leaking_groups is not None:
+        console.say(
+            f"leaks: {findings.leaking_pictures:,} pictures of --against, in "
+            f"{findings.leaking_groups:,} groups, have a copy in --input"
+        )
+    console.say(f"{findings.dropped:,} pictures of --input to drop are listed in {out}/{DROP}")
