@@ -107,14 +107,15 @@ def dedup(
         way = _way(bundle_name, backbone_name, console)
         parts = _embed(corpora, way, store, earlier, console, settings or RunSettings())
         gathered = gather(parts)
-        with console.waiting("seeking near pairs"), _scratch(store) as work:
-            contents = distinct_contents(parts, gathered, way.backbone, work)
-            index = None
-            if len(contents) > 1:
-                wish = IndexWish(max_bytes=max_index_bytes, recall=RECALL, nearest=FIRST)
-                index = build_index(contents.vectors, wish, folder=Path(work))
-            labels_U = join_near(contents, index, rule)
-            groups = group_pictures(gathered.pictures, contents, labels_U)
+    # What fails from here on, such as too small a budget, leaves the parts for the next run.
+    with console.waiting("seeking near pairs"), _scratch(store) as work:
+        contents = distinct_contents(parts, gathered, way.backbone, work)
+        index = None
+        if len(contents) > 1:
+            wish = IndexWish(max_bytes=max_index_bytes, recall=RECALL, nearest=FIRST)
+            index = build_index(contents.vectors, wish, folder=Path(work))
+        labels_U = join_near(contents, index, rule)
+        groups = group_pictures(gathered.pictures, contents, labels_U)
     dropped = write_groups(store, gathered, groups, console)
     kinds = [kind for kind in groups.kind_M if kind is not None]
     leaking_M = groups.leaks_M & gathered.pictures.against_N[groups.rows_M]

@@ -112,6 +112,9 @@ def test_copies_and_leaks_are_found(
     assert (said.code, json.loads(said.out)["exact_bytes"]) == (0, 2)
     assert (out / "groups.parquet").read_bytes() != before
     assert [path.stat().st_mtime_ns for path in parts] == stamps
+    said = tagloom(*both, "--max-index-memory", "1KB")
+    assert said.code == 1
+    assert "the least that would do" in said.err
     for path in parts[::2]:
         path.unlink()
     assert tagloom(*both, "--workers", 1).code == 0
