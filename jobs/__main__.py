@@ -16,6 +16,7 @@ import typer
 from engine.errors import TagloomError
 from jobs.console import Console
 from jobs.corpus_commands import app as corpus_app
+from jobs.dedup_command import dedup
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
 from jobs.options import ComputeName, Connections, Quiet, TopKText, VocabularyFile, Workers
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(index_app, name="index")
 app.add_typer(features_app, name="features")
+app.command()(dedup)
 
 
 @app.command()

@@ -24,6 +24,14 @@ def normalised_levels(x_ND: NDArray[np.floating], levels: Sequence[int]) -> NDAr
     ).astype(np.float32, copy=False)
 
 
+def unit_levels(x_ND: NDArray[np.floating], levels: Sequence[int]) -> NDArray[np.float32]:
+    """`normalised_levels` of unit length together, float32 [N, D]: inner products are cosines."""
+    made_ND = normalised_levels(x_ND, levels)
+    lengths_N1 = np.linalg.norm(made_ND, axis=1, keepdims=True)
+    unit_ND: NDArray[np.float32] = made_ND / np.maximum(lengths_N1, 1e-12)
+    return unit_ND
+
+
 def deepest_levels(levels: Sequence[int], depth: int) -> tuple[tuple[int, ...], NDArray[np.int64]]:
     """The last layer and the `depth` - 1 deepest stages of an embedding, or all if it has fewer.
 
