@@ -24,6 +24,7 @@ from jobs.beside import listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
 from jobs.job import JOB, Job, check_apart, check_same, earlier_job
+from jobs.lease import Lease, held
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
 from jobs.sink import Receipt, finished_parts
@@ -103,6 +104,7 @@ class Prepared:
         tally: what an earlier run did.
         early: a part that is being made while Ray starts.
         listed: Unix time at which the input was listed.
+        lease: says that no other job writes into the store.
     """
 
     bundle: Bundle
@@ -115,6 +117,7 @@ class Prepared:
     early: Future[Receipt] | None
     listed: float
     started: float
+    lease: Lease
 
     def run(
         self,
@@ -135,6 +138,7 @@ class Prepared:
         with self.console.progress("annotating", rows) as advance:
             advance(done_before)
             for receipt in self._receipts(settings):
+                self.lease.check()
                 tally.add(receipt)
                 if tally.failed > max_failed * rows:
                     raise CorpusError(
@@ -210,8 +214,14 @@ def preparing(
     source = absolute(source)
     store = Store(output)
     check_apart(source, store)
-    earlier = earlier_job(store)
-    with _tidy(store), listing(source, store, is_corpus=False) as beside:
+    # Before anything is written there, and again when no other job can be at it.
+    earlier_job(store)
+    with (
+        _tidy(store),
+        held(store, console) as lease,
+        listing(source, store, is_corpus=False) as beside,
+    ):
+        earlier = earlier_job(store)
         bundle = open_bundle(bundle_name, console)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
@@ -239,7 +249,9 @@ def preparing(
         # Elsewhere the cluster has started already, and torch may want a GPU that Ray gives out.
         if chunk and not os.environ.get("RAY_ADDRESS") and bundle.graph_for(way):
             early = beside.make_part(plan, chunk, BATCH, bundle.manifest.limits.max_bytes, store)
-        yield Prepared(bundle, plan, store, console, job, inventory, tally, early, listed, started)
+        yield Prepared(
+            bundle, plan, store, console, job, inventory, tally, early, listed, started, lease
+        )
 
 
 def _undone(inventory: Inventory, done: frozenset[str]) -> Iterator[Chunk]:
