@@ -217,8 +217,8 @@ def preparing(
     # Before anything is written there, and again when no other job can be at it.
     earlier_job(store)
     with (
-        _tidy(store),
         held(store, console) as lease,
+        _tidy(store),
         listing(source, store, is_corpus=False) as beside,
     ):
         earlier = earlier_job(store)
@@ -295,12 +295,10 @@ def _compute(name: str) -> Compute:
 
 @contextmanager
 def _tidy(store: Store) -> Iterator[None]:
-    """Leave nothing behind of a job that ends before it has begun."""
-    existed = store.exists()
+    """Leave nothing behind of a job that ends before it has begun; an empty folder goes with the
+    lease."""
     try:
         yield
     except BaseException:
         store.remove(SCRATCH)
-        if not existed:
-            store.remove_if_empty()
         raise

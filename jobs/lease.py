@@ -146,11 +146,10 @@ class Lease:
         self._over.set()
 
     def release(self) -> None:
-        """Remove it, and the folder if no other job has one."""
+        """Remove it."""
         try:
             if self.is_mine():
                 self._folder.remove(_name(self._number))
-            self._folder.remove_if_empty()
         except _UNREACHABLE:
             # It lapses by itself; how the job ended is what has to be told.
             return
@@ -165,7 +164,7 @@ class Lease:
 def held(
     store: Store, console: Console, patience: float = PATIENCE, renewed: float = RENEWED
 ) -> Iterator[Lease]:
-    """Hold a store's lease; nothing of it is left in the store afterwards.
+    """Hold a store's lease; nothing of it is left afterwards, nor a store that was made for it.
 
     The lease of a process of this machine that ended, killed for instance, is taken over at once;
     another machine's after `patience` seconds in which it was not renewed.
@@ -178,21 +177,23 @@ def held(
     """
     # Tells, too, if a file is where the store should be.
     store.names()
+    existed = store.exists()
     folder = Store(f"{store.url}/{LEASE}")
     try:
         lease = _acquire(store, folder, console, patience)
-    except ConfigError:
-        folder.remove_if_empty()
-        raise
-    thread = threading.Thread(target=lease.keep, args=(renewed,), name="lease", daemon=True)
-    thread.start()
-    try:
-        yield lease
+        thread = threading.Thread(target=lease.keep, args=(renewed,), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield lease
+        finally:
+            lease.stop()
+            thread.join()
+            lease.release()
+        lease.check()
     finally:
-        lease.stop()
-        thread.join()
-        lease.release()
-    lease.check()
+        folder.remove_if_empty()
+        if not existed:
+            store.remove_if_empty()
 
 
 def _acquire(store: Store, folder: Store, console: Console, patience: float) -> Lease:
