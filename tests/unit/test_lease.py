@@ -12,8 +12,11 @@ import fsspec
 import pytest
 
 from engine.errors import ConfigError
+from jobs.annotate import preparing
 from jobs.console import Console
+from jobs.job import JOB, Job
 from jobs.lease import LEASE, held
+from jobs.source import SCRATCH
 from jobs.store import Store
 
 QUIET = Console(quiet=True)
@@ -164,3 +167,18 @@ def test_of_many_that_begin_at_once_one_is_let_in(store: Store) -> None:
         thread.join()
     assert len(let_in) == 1
     assert _names(store) == []
+
+
+def test_a_refused_job_touches_nothing_of_the_firsts(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "out"))
+    job = Job(input="in", fingerprint="", rows=1, bundle="", bundle_id="", top_k=5)
+    store.write(JOB, job.model_dump_json().encode())
+    store.write(f"{SCRATCH}/listing.arrow", b"the first's")
+    with (
+        held(store, QUIET),
+        pytest.raises(ConfigError, match="another job writes there"),
+        preparing("in", "bundle", store.url, 5, QUIET),
+    ):
+        pass
+    assert store.names() == [SCRATCH, JOB]
+    assert store.read(f"{SCRATCH}/listing.arrow") == b"the first's"
