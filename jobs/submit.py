@@ -98,7 +98,7 @@ def _follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
     """Tell a job's log until it ends, however often the connection to it does."""
     from aiohttp import ClientError
 
-    log = _Log()
+    log = Log()
     while True:
         try:
             asyncio.run(log.tell(client.tail_job_logs(name)))
@@ -113,7 +113,7 @@ def _follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
 
 
 @dataclass
-class _Log:
+class Log:
     """A job's log: its result, lines of JSON, to stdout and the rest to stderr."""
 
     told: int = 0

@@ -104,7 +104,7 @@ class Cluster:
         wait_until(lambda: _listens(port))
         while len(self.nodes) < nodes:
             self.join(cpus)
-        wait_until(lambda: self._alive() == nodes)
+        self.await_nodes(nodes)
 
     def join(self, cpus: int = 1) -> Node:
         """Start another node, without waiting for it."""
@@ -112,6 +112,10 @@ class Cluster:
         node = self._node(ip, "--address", self.address, "--num-cpus", str(cpus))
         self.nodes.append(node)
         return node
+
+    def await_nodes(self, count: int) -> None:
+        """Wait until so many nodes are alive, by what the head knows."""
+        wait_until(lambda: self._alive() == count)
 
     def kill(self) -> None:
         for node in reversed(self.nodes):

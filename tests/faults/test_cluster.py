@@ -81,7 +81,7 @@ def test_the_same_command_goes_on_when_the_head_was_killed(
     output = tmp_path / "out"
     with _submitted(two_nodes, gated_rows, bundle_folder, output) as job:
         wait_until(lambda: parts(output) and gate.asked.is_set(), job)
-        two_nodes.kill()
+        two_nodes.nodes[0].kill()
         _, err = job.communicate(timeout=PATIENCE)
     assert job.returncode == 1
     assert f"error: {two_nodes.dashboard}: no Ray cluster answers there" in err
@@ -89,6 +89,7 @@ def test_the_same_command_goes_on_when_the_head_was_killed(
     assert before
     assert not (output / "manifest.json").exists()
 
+    two_nodes.kill()
     two_nodes.start(2)
     gate.open.set()
     with _submitted(two_nodes, gated_rows, bundle_folder, output) as job:
