@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.clusters import PATIENCE, Cluster, wait_until
+from tests.gates import Gate
 
 
 def _run(
@@ -81,10 +82,14 @@ def test_a_jobs_exit_code_is_that_of_submit(two_nodes: Cluster, tmp_path: Path) 
         assert run.stderr.count("\n") == 1, run.stderr
 
 
-def test_following_ends_alone_and_a_stopped_job_is_told(two_nodes: Cluster, tmp_path: Path) -> None:
+def test_following_ends_alone_and_a_stopped_job_is_told(
+    two_nodes: Cluster, gate: Gate, gate_server: tuple[Gate, str], tmp_path: Path
+) -> None:
     jobs = {}
     for name in ("left", "stopped"):
-        words = ["corpus", "sample", "--out", str(tmp_path / name), "--images", "1000000"]
+        # They wait for the server's first answer.
+        words = ["annotate", "--input", "/in", "--output", str(tmp_path / name)]
+        words += ["--server", gate_server[1].rpartition("/")[0]]
         jobs[name] = subprocess.Popen(
             [*SUBMIT, *words, "--submission-id", name, "--address", two_nodes.dashboard],
             env=two_nodes.environment,
@@ -94,7 +99,7 @@ def test_following_ends_alone_and_a_stopped_job_is_told(two_nodes: Cluster, tmp_
         )
     try:
         for name, process in jobs.items():
-            wait_until((tmp_path / name).exists, process)
+            wait_until(lambda name=name: two_nodes.job(name).get("status") == "RUNNING", process)
         jobs["left"].send_signal(signal.SIGINT)
         _, err = jobs["left"].communicate(timeout=PATIENCE)
         assert jobs["left"].returncode == 130, err
@@ -105,7 +110,8 @@ def test_following_ends_alone_and_a_stopped_job_is_told(two_nodes: Cluster, tmp_
         assert jobs["stopped"].returncode not in (0, 130), err
         assert "error: job stopped was stopped" in err
     finally:
-        two_nodes.stop_job("left")
+        for name in jobs:
+            two_nodes.stop_job(name)
         for process in jobs.values():
             process.kill()
             process.communicate()
