@@ -11,7 +11,7 @@ into, and the same command given again until it ends:
 - head: every process of the head, the submitted job's driver among them; on a new cluster again.
 
 A moment is a number of parts in the output, drawn with a seed, and then either a delay or the next
-file that is written and not yet renamed; the last moment is that of all parts without a manifest.
+file that is written and not yet renamed; the first moment is that of all parts without a manifest.
 Outputs are compared byte for byte as one Arrow IPC file sorted by id. The last line is JSON.
 """
 
@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -77,14 +77,14 @@ class Moment:
         return job.poll() is None and not (output / "manifest.json").exists()
 
 
-def moments(count: int, total: int, seconds: float, seed: int) -> list[Moment]:
-    """As many moments; `seconds` is what writing took without a fault."""
+def moments(count: int, total: int, seed: int) -> list[Moment]:
+    """As many moments, that of all parts without a manifest first."""
     rng = random.Random(seed)
-    found = []
+    found = [Moment(total, 0.0)]
     for number in range(count - 1):
-        delay = rng.uniform(0, seconds / total) if number % 2 else None
+        delay = rng.uniform(0, 0.25) if number % 2 else None
         found.append(Moment(rng.randrange(1, total - 1), delay))
-    return [*found, Moment(total, 0.0)]
+    return found
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def main(
         print(f"undisturbed: {total} parts, written in {seconds:.1f} s", flush=True)
         verdicts = []
         for kind in kinds.split(","):
-            todo = moments(moments_, total, seconds, seed)
+            todo = moments(moments_, total, seed)
             verdicts += list(_of_kind(kind, bench, todo, alone, seed))
     summary: dict[str, object] = {"pictures": pictures, "parts": total, "seed": seed}
     for kind in kinds.split(","):
@@ -286,7 +286,8 @@ def _of_kind(
                     one.kill()
                 if found is not None:
                     break
-                # It ended before its moment: once more, into a place of its own.
+                # It ended before its moment: once more and earlier, into a place of its own.
+                moment = replace(moment, parts=max(1, moment.parts - 1))
                 output = output.with_name(f"{output.name}-again")
                 command[command.index("--output") + 1] = str(output)
             else:

@@ -1,6 +1,8 @@
 """A process beside the driver, for what a job does while Ray starts: it lists, and makes a part."""
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -48,8 +50,20 @@ class Beside:
 def listing(source: str, store: Store, is_corpus: bool) -> Iterator[Beside]:
     """Begin `take_inventory`, which needs no Ray and would else have to wait for its start."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent) as pool:
         yield Beside(pool, pool.submit(take_inventory, source, store, is_corpus))
+
+
+def _end_with_parent() -> None:
+    """See to it that this process ends when a killed driver cannot tell it to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _make_part(plan: Plan, chunk: Chunk, batch: int, max_bytes: int, store: Store) -> Receipt:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -66,14 +67,19 @@ def test_a_killed_job_goes_on_and_ends_with_every_row_once(
         text=True,
         start_new_session=True,
     )
+    group = []
     try:
         _until(lambda: parts(output) and gate.asked.is_set(), job)
+        group = psutil.Process(job.pid).children(recursive=True)
+        job.kill()
+        # What it started ends by itself.
+        _, alive = psutil.wait_procs(group, timeout=PATIENCE)
+        assert not alive
     finally:
-        group = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
-        for process in group:
-            process.kill()
+        for process in (job, *group):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         job.communicate()
-        psutil.wait_procs(group, timeout=PATIENCE)
     before = {part: part.stat().st_mtime_ns for part in parts(output)}
     assert before
     assert not (output / "manifest.json").exists()
