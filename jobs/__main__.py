@@ -20,6 +20,8 @@ from jobs.dedup_command import dedup
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
 from jobs.options import ComputeName, Connections, Quiet, TopKText, VocabularyFile, Workers
+from jobs.submit_command import SETTINGS as SUBMIT_SETTINGS
+from jobs.submit_command import submit
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
@@ -33,6 +35,7 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(index_app, name="index")
 app.add_typer(features_app, name="features")
 app.command()(dedup)
+app.command("submit", context_settings=SUBMIT_SETTINGS)(submit)
 
 
 @app.command()

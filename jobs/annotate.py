@@ -24,6 +24,7 @@ from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
 from jobs.job import JOB, Job, check_apart, check_same, check_unchanged, earlier_job
 from jobs.job_log import Note
+from jobs.lease import Lease, held
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
 from jobs.sink import Receipt
@@ -116,6 +117,7 @@ class Prepared:
         tally: what an earlier run did.
         early: a part that is being made while Ray starts.
         listed: Unix time at which the input was listed, or at which the job need not wait for that.
+        lease: says that no other job writes into the store.
     """
 
     bundle: Bundle
@@ -128,6 +130,7 @@ class Prepared:
     early: Early | None
     listed: float
     started: float
+    lease: Lease
 
     def run(
         self,
@@ -150,6 +153,7 @@ class Prepared:
         job = self.job
         with self.console.progress("annotating", job.rows, done_before, tally.failed) as advance:
             for receipt in self._receipts(settings):
+                self.lease.check()
                 tally.add(receipt)
                 job = self._completed(job)
                 self._check_failed(job, max_failed)
@@ -253,14 +257,20 @@ def preparing(
     source = absolute(source)
     store = Store(output)
     check_apart(source, store)
-    earlier = earlier_job(store)
-    with _tidy(store), listing(source, store, pictures) as beside:
+    # Before anything is written there, and again when no other job can be at it.
+    earlier_job(store)
+    with (
+        held(store, console) as lease,
+        _tidy(store),
+        listing(source, store, pictures) as beside,
+    ):
+        earlier = earlier_job(store)
         bundle = open_bundle(bundle_name, console)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
         plan = everywhere(annotation_plan(bundle, top_k, compute=way), bundle)
         with console.waiting("listing the pictures"):
-            held = beside.hold(GRACE if earlier is None else None)
+            chunks = beside.hold(GRACE if earlier is None else None)
         listed = time.time()
         totals = beside.totals
         job = Job(
@@ -275,17 +285,19 @@ def preparing(
         )
         check_same(store, earlier, job)
         tally = finished(store)
-        check_unchanged(store, tally.digests, held)
+        check_unchanged(store, tally.digests, chunks)
         store.write(JOB, job.model_dump_json(indent=1).encode())
         if tally.digests:
-            console.say(f"going on: {len(tally.digests)} of {len(held)} parts are there")
-        chunk = next((one for one in held if one.name not in tally.digests), None)
+            console.say(f"going on: {len(tally.digests)} of {len(chunks)} parts are there")
+        chunk = next((one for one in chunks if one.name not in tally.digests), None)
         early = None
         # Elsewhere the cluster has started already, and torch may want a GPU that Ray gives out.
         if chunk and not os.environ.get("RAY_ADDRESS") and bundle.graph_for(way):
             limit = bundle.manifest.limits.max_bytes
             early = Early(chunk, beside.make_part(plan, chunk, BATCH, limit, store))
-        yield Prepared(bundle, plan, store, console, job, beside, tally, early, listed, started)
+        yield Prepared(
+            bundle, plan, store, console, job, beside, tally, early, listed, started, lease
+        )
 
 
 def _compute(name: str) -> Compute:
@@ -298,12 +310,10 @@ def _compute(name: str) -> Compute:
 
 @contextmanager
 def _tidy(store: Store) -> Iterator[None]:
-    """Leave nothing behind of a job that ends before it has begun."""
-    existed = store.exists()
+    """Leave nothing behind of a job that ends before it has begun; an empty folder goes with the
+    lease."""
     try:
         yield
     except BaseException:
         store.remove(SCRATCH)
-        if not existed:
-            store.remove_if_empty()
         raise

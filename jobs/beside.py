@@ -1,6 +1,7 @@
 """A process beside the driver, for what a job does while Ray starts: it lists, and makes a part."""
 
 import multiprocessing
+import os
 import threading
 import time
 from collections import deque
@@ -111,6 +112,7 @@ def listing(source: str, store: Store, most: int | None = None) -> Iterator[Besi
 
 def _begin(source: str, store: Store, most: int | None, listed: Connection) -> None:
     """List in a thread, so that the process may make a part meanwhile."""
+    _end_with_parent()
     arguments = (source, store, most, listed)
     threading.Thread(target=_list, args=arguments, daemon=True).start()
 
@@ -125,6 +127,18 @@ def _list(source: str, store: Store, most: int | None, listed: Connection) -> No
         except BrokenPipeError:
             # The job has ended in an error, or has seen enough.
             return
+
+
+def _end_with_parent() -> None:
+    """See to it that this process ends when a killed driver cannot tell it to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _make_part(plan: Plan, chunk: Chunk, batch: int, max_bytes: int, store: Store) -> Receipt:

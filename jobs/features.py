@@ -21,6 +21,7 @@ from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.describing import ensure_describer
 from jobs.job import check_apart
+from jobs.lease import LEASE, held
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
 from jobs.sink import finished_parts
@@ -96,8 +97,19 @@ def extract_features(
         raise ConfigError(f"{out}: the describer is a folder; name a local or shared folder")
     source = absolute(corpus)
     check_apart(source, store)
-    existed = store.exists()
-    earlier = _earlier(store)
+    # Before anything is written there, and again when no other job can be at it.
+    _earlier(store)
+    with held(store, console):
+        return _extract(source, store, _earlier(store), console, settings or RunSettings())
+
+
+def _extract(
+    source: str,
+    store: Store,
+    earlier: Extraction | None,
+    console: Console,
+    settings: RunSettings,
+) -> Described:
     limits = DecodeLimits()
     try:
         with ray_session():
@@ -107,7 +119,7 @@ def extract_features(
             job = Extraction(input=source, fingerprint=inventory.fingerprint)
             if earlier not in (None, job):
                 raise ConfigError(
-                    f"{out}: holds the features of another corpus, or of this one as it was "
+                    f"{store.url}: holds the features of another corpus, or of this one as it was "
                     "before it changed; name a new folder"
                 )
             folder = ensure_describer(inventory, store, limits, GEOMETRY, console)
@@ -116,9 +128,8 @@ def extract_features(
             stages = (decode_stage(limits, GEOMETRY, None), feature_columns_stage(folder))
             errors = _run(Plan(stages, names), inventory, store, console, settings, limits)
     except (ConfigError, CorpusError):
-        if not existed:
+        if earlier is None:
             store.remove(SCRATCH)
-            store.remove_if_empty()
         raise
     store.remove(SCRATCH)
     return Described(
@@ -134,7 +145,7 @@ def _run(
     inventory: Inventory,
     store: Store,
     console: Console,
-    settings: RunSettings | None,
+    settings: RunSettings,
     limits: DecodeLimits,
 ) -> Counter[str]:
     """Errors by code of all the parts, made now or before."""
@@ -147,7 +158,7 @@ def _run(
             inventory,
             frozenset(done),
             store,
-            settings or RunSettings(),
+            settings,
             limits.max_bytes,
         )
         for receipt in chain(done.values(), made):
@@ -167,6 +178,6 @@ def _earlier(store: Store) -> Extraction | None:
             return Extraction.model_validate_json(store.read(JOB))
         except ValidationError as error:
             raise ConfigError(f"{store.url}: its {JOB} is not of this version") from error
-    if set(store.names()) - {SCRATCH, FOLDER}:
+    if set(store.names()) - {SCRATCH, FOLDER, LEASE}:
         raise ConfigError(f"{store.url}: is not empty and holds no features; name a new folder")
     return None

@@ -9,6 +9,7 @@ from engine.cut import TopK
 from engine.embed import Compute
 from engine.errors import ConfigError
 from jobs.chunks import Chunk
+from jobs.lease import LEASE
 from jobs.store import Store
 
 JOB = "job.json"
@@ -46,7 +47,7 @@ def earlier_job(store: Store) -> Job | None:
             raise ConfigError(
                 f"{store.url}: its {JOB} is not of this version; name another output"
             ) from error
-    if store.names():
+    if set(store.names()) - {LEASE}:
         raise ConfigError(
             f"{store.url}: is not empty and holds no job of this program; name a new or an empty "
             "folder, or the output of an earlier run of the same job"

@@ -11,6 +11,7 @@ from engine.cut import TopK
 from engine.errors import ConfigError
 from jobs.columns import social_lists
 from jobs.console import Console
+from jobs.lease import held
 from jobs.reading import read_chunk
 from jobs.sink import write_part
 from jobs.source import SCRATCH, take_inventory
@@ -55,7 +56,7 @@ def annotate_remotely(
         raise ConfigError(f"{output}: is not empty; name a new folder")
     inventory = take_inventory(source, store, is_corpus=False)
     errors: Counter[str] = Counter()
-    with console.progress("annotating", inventory.rows) as advance:
+    with held(store, console), console.progress("annotating", inventory.rows) as advance:
         for chunk in inventory.chunks:
             batches = read_chunk(chunk, tagger.most, MAX_BYTES)
             table = pa.concat_tables(_tagged(tagger, batches, top_k))

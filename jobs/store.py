@@ -1,5 +1,6 @@
 """A folder for a job's output, local or in object storage, where a file is there whole or not."""
 
+import errno
 import os
 import secrets
 import tempfile
@@ -161,6 +162,29 @@ class Store:
                 "room left in it"
             ) from error
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless one of its name is there; say whether it was written.
+
+        Raises:
+            ConfigError: the store refuses it.
+        """
+        path = self.path(name)
+        try:
+            if self.is_local:
+                return _create_whole(Path(path), data)
+            self._fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # How s3fs tells that the object is there.
+            if error.errno == errno.EINVAL and not self.is_local and self.is_file(name):
+                return False
+            raise ConfigError(
+                f"{self.url}: cannot be written ({error}); name a place that can be, with room "
+                "left in it"
+            ) from error
+        return True
+
     def sweep(self) -> None:
         """Remove the drafts that killed workers left."""
         if self.is_local and os.path.isdir(self._root):
@@ -209,3 +233,23 @@ def _write_whole(path: PurePosixPath, data: bytes) -> None:
     except OSError:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _create_whole(path: Path, data: bytes) -> bool:
+    while True:
+        os.makedirs(path.parent, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            # Another process has just removed the folder.
+            continue
+        break
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:
+        path.unlink()
+        raise
+    return True

@@ -1,7 +1,6 @@
 """`tagloom table`: a paper's table, every row fitted and measured, beside the paper's figures."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -23,6 +22,7 @@ from engine.table.report import (
 )
 from jobs.chart import check_drawing, draw_chart, draw_curves
 from jobs.console import Console
+from jobs.lease import LEASE, held
 from jobs.runner import RunSettings
 from jobs.session import ray_session
 from jobs.store import Store
@@ -94,9 +94,9 @@ def build_table(
     _check_target(out)
     words = {name: counted_words(config, name, path) for name, path in corpora.items()}
     settings = settings or RunSettings()
-    with ray_session():
-        store = Store(str(out))
-        with _tidy(out):
+    store = Store(str(out))
+    with held(store, console), ray_session():
+        with _tidy(store):
             store.write(JOB, json.dumps({"title": config.title}).encode())
             sources = [
                 list_source(name, config, words[name], corpora, tests, store, console)
@@ -117,21 +117,23 @@ def build_table(
 
 
 @contextmanager
-def _tidy(out: Path) -> Iterator[None]:
+def _tidy(store: Store) -> Iterator[None]:
     """Leave nothing behind of a table whose corpora cannot be listed."""
-    existed = out.exists()
+    existed = store.is_file(JOB)
     try:
         yield
     except TagloomError:
         if not existed:
-            shutil.rmtree(out, ignore_errors=True)
+            for name in set(store.names()) - {LEASE}:
+                store.remove(name)
         raise
 
 
 def _check_target(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / JOB).is_file():
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names - {LEASE} and JOB not in names:
         raise ConfigError(
             f"{out}: is not empty and holds no table; name a new folder, or that of an earlier run"
         )

@@ -23,8 +23,16 @@ from engine.sample import SamplePicture, draw_picture
 from engine.tensors import Tensors
 from engine.vocab import Vocabulary
 from jobs.__main__ import main
+from jobs.annotate import annotate
+from jobs.console import Console
 from jobs.session import ray_session
+from tests.clusters import canonical
+from tests.clusters import two_nodes as two_nodes
 from tests.features import cheap_features
+from tests.gates import Gate
+from tests.gates import gate as gate
+from tests.gates import gate_server as gate_server
+from tests.gates import gated_rows as gated_rows
 from tests.object_store import Proxy, _store, object_store, store_proxy  # noqa: F401
 
 PICTURES = 280
@@ -163,3 +171,19 @@ def tagloom(
         return Outcome(int(caught.value.code or 0), said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    cluster: None,
+    gate_server: tuple[Gate, str],
+    gated_rows: Path,
+    bundle_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> bytes:
+    """What a job on the gated rows ends with that nothing happens to."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    gate_server[0].open.set()
+    annotate(str(gated_rows), str(bundle_folder), str(output), 5, Console(quiet=True))
+    gate_server[0].open.clear()
+    return canonical(output)

@@ -1,99 +1,30 @@
-"""Jobs that are killed, workers that are killed, and outputs that are not this job's.
-
-Pictures come from a server that withholds one until the test opens its gate, so that a job is
-certain to be in its midst when it is killed.
-"""
+"""Jobs that are killed, and workers that are killed: they go on, and end with every row once."""
 
 import json
+import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine.bundle import load_bundle
 from engine.errors import CorpusError
 from engine.plan import annotation_plan
-from engine.sample import SamplePicture
 from engine.stage import Resources
 from jobs.runner import RunSettings, run_plan
 from jobs.sink import Receipt
 from jobs.source import take_inventory
 from jobs.store import Store
-
-ROWS = 400
-GATED = 390
-PATIENCE = 280
-
-
-@dataclass
-class Gate:
-    """A server of one picture, which is held back until `open` is set."""
-
-    picture: bytes
-    open: threading.Event = field(default_factory=threading.Event)
-    asked: threading.Event = field(default_factory=threading.Event)
-
-
-@pytest.fixture
-def gate(pictures: list[SamplePicture]) -> Iterator[tuple[Gate, str]]:
-    gate = Gate(pictures[0].jpeg)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(gate.picture)
-
-        def do_HEAD(self) -> None:
-            self._answer(b"")
-
-        def _answer(self, body: bytes) -> None:
-            gate.asked.set()
-            gate.open.wait(PATIENCE)
-            try:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(gate.picture)))
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:
-                # Whoever asked was killed meanwhile.
-                self.close_connection = True
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Tests are silent."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield gate, f"http://127.0.0.1:{server.server_port}/gated.jpg"
-        gate.open.set()
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def source(gate: tuple[Gate, str], pictures: list[SamplePicture], tmp_path: Path) -> Path:
-    """400 rows, three of them broken, one behind the gate."""
-    data: list[bytes | None] = [pictures[row % len(pictures)].jpeg for row in range(ROWS)]
-    uris: list[str | None] = [None] * ROWS
-    data[3], data[200], data[399] = b"", b"<html>", b"\xff\xd8\xff"
-    data[GATED], uris[GATED] = None, gate[1]
-    path = tmp_path / "in.parquet"
-    pq.write_table(pa.table({"id": range(ROWS), "bytes": data, "uri": uris}), path)
-    return path
-
-
-def _parts(output: Path) -> list[Path]:
-    return sorted(output.glob("part-*.parquet"))
+from tests.clusters import canonical, parts
+from tests.gates import PATIENCE, ROWS, Gate
 
 
 def _until(happened: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
@@ -106,15 +37,15 @@ def _until(happened: Callable[[], object], process: subprocess.Popen[str] | None
 
 def _check_output(output: Path) -> None:
     """Every row once, an account that adds up, and nothing left over."""
-    rows = [row for part in _parts(output) for row in pq.read_table(part).to_pylist()]
+    rows = [row for part in parts(output) for row in pq.read_table(part).to_pylist()]
     assert [row["image_id"] for row in rows] == [str(row) for row in range(ROWS)]
     account = json.loads((output / "manifest.json").read_text())
     errors = Counter(row["error"] for row in rows if row["error"])
     assert errors == {"empty": 1, "not_an_image": 1, "truncated": 1}
     assert account["errors"] == errors
     assert (account["rows"], account["tagged"], account["failed"]) == (ROWS, ROWS - 3, 3)
-    assert account["parts"] == len(_parts(output))
-    named = {part.name for part in _parts(output)} | {"job.json", "manifest.json"}
+    assert account["parts"] == len(parts(output))
+    named = {part.name for part in parts(output)} | {"job.json", "manifest.json"}
     assert {path.name for path in output.iterdir()} == named
 
 
@@ -125,10 +56,10 @@ def _annotate(source: Path, bundle: Path, output: Path) -> list[str]:
 
 
 def test_a_killed_job_goes_on_and_ends_with_every_row_once(
-    gate: tuple[Gate, str], source: Path, bundle_folder: Path, tmp_path: Path
+    gate: Gate, gated_rows: Path, undisturbed: bytes, bundle_folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    command = _annotate(source, bundle_folder, output)
+    command = _annotate(gated_rows, bundle_folder, output)
     job = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -136,26 +67,32 @@ def test_a_killed_job_goes_on_and_ends_with_every_row_once(
         text=True,
         start_new_session=True,
     )
+    group = []
     try:
-        _until(lambda: _parts(output) and gate[0].asked.is_set(), job)
+        _until(lambda: parts(output) and gate.asked.is_set(), job)
+        group = psutil.Process(job.pid).children(recursive=True)
+        job.kill()
+        # What it started ends by itself.
+        _, alive = psutil.wait_procs(group, timeout=PATIENCE)
+        assert not alive
     finally:
-        group = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
-        for process in group:
-            process.kill()
+        for process in (job, *group):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         job.communicate()
-        psutil.wait_procs(group, timeout=PATIENCE)
-    before = {part: part.stat().st_mtime_ns for part in _parts(output)}
+    before = {part: part.stat().st_mtime_ns for part in parts(output)}
     assert before
     assert not (output / "manifest.json").exists()
     (output / ".draft-1-part-00000-00000.parquet").write_bytes(b"half a part")
 
-    gate[0].open.set()
+    gate.open.set()
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 0, run.stderr
     assert f"going on: {len(before)} of" in run.stderr
     assert {part: part.stat().st_mtime_ns for part in before} == before
     assert json.loads(run.stdout) == json.loads((output / "manifest.json").read_text())
     _check_output(output)
+    assert canonical(output) == undisturbed
 
 
 def _workers() -> list[psutil.Process]:
@@ -172,42 +109,44 @@ def _workers() -> list[psutil.Process]:
 
 def test_a_job_outlives_its_workers(
     cluster: None,
-    gate: tuple[Gate, str],
-    source: Path,
+    gate: Gate,
+    gated_rows: Path,
     bundle_folder: Path,
     tmp_path: Path,
 ) -> None:
     store = Store(str(tmp_path / "out"))
-    inventory = take_inventory(str(source), store, is_corpus=False)
+    inventory = take_inventory(str(gated_rows), store, is_corpus=False)
     plan = annotation_plan(load_bundle(bundle_folder), 5)
     run = run_plan(plan, inventory, frozenset(), store, RunSettings(workers=2), 10_000_000)
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(list[Receipt], run)
         try:
-            _until(lambda: job.done() or (_parts(tmp_path / "out") and gate[0].asked.is_set()))
+            _until(lambda: job.done() or (parts(tmp_path / "out") and gate.asked.is_set()))
             assert not job.done(), job.result()
             workers = _workers()
             assert workers
             for worker in workers:
                 worker.kill()
         finally:
-            gate[0].open.set()
+            gate.open.set()
         found = job.result(PATIENCE)
     assert sorted(receipt.chunk for receipt in found) == [c.name for c in inventory.chunks]
     assert sum(receipt.rows for receipt in found) == ROWS
-    rows = [row for part in _parts(tmp_path / "out") for row in pq.read_table(part).to_pylist()]
+    rows = [row for part in parts(tmp_path / "out") for row in pq.read_table(part).to_pylist()]
     assert [row["image_id"] for row in rows] == [str(row) for row in range(ROWS)]
 
 
 def test_what_a_worker_finds_wrong_is_told_as_it_is(
-    cluster: None, source: Path, bundle_folder: Path, tmp_path: Path
+    cluster: None, gated_rows: Path, bundle_folder: Path, tmp_path: Path
 ) -> None:
     """Through a later segment too, to which the rows of that chunk never come."""
     store = Store(str(tmp_path / "out"))
+    source = tmp_path / "in.parquet"
+    shutil.copy(gated_rows, source)
     inventory = take_inventory(str(source), store, is_corpus=False)
     pq.write_table(pq.read_table(source).slice(0, 10), source)
     resources = {"decode": Resources(cpus=0.5), "fuse": Resources(cpus=0.9)}
     plan = annotation_plan(load_bundle(bundle_folder), 5, resources=resources)
     with pytest.raises(CorpusError, match=f"^{source}: held 64 rows from .* when the job began"):
         list(run_plan(plan, inventory, frozenset(), store, RunSettings(workers=1), 10_000_000))
-    assert _parts(tmp_path / "out") == []
+    assert parts(tmp_path / "out") == []
