@@ -9,6 +9,7 @@ from engine.index.build import (
     build_shard,
     entry_after_change,
 )
+from engine.index.build_sharded import build_sharded
 from engine.index.choice import (
     EXACT_UP_TO,
     IndexWish,
@@ -21,8 +22,21 @@ from engine.index.choice import (
 from engine.index.entry import IndexEntry
 from engine.index.exact import ExactIndex, Index
 from engine.index.faiss_index import FaissIndex, to_best_device
+from engine.index.shard_files import load_index, load_map, load_shard, save_index
+from engine.index.sharded import LocalShards, ShardedIndex, ShardMap, Shards
+from engine.index.shortlist import Shortlist
 
 __all__ = [
+    "save_index",
+    "load_shard",
+    "load_map",
+    "load_index",
+    "build_sharded",
+    "Shortlist",
+    "Shards",
+    "ShardedIndex",
+    "ShardMap",
+    "LocalShards",
     "EXACT_UP_TO",
     "ArrayVectors",
     "ExactIndex",
