@@ -18,10 +18,20 @@ from jobs.console import Console
 from jobs.corpus_commands import app as corpus_app
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
-from jobs.options import ComputeName, Quiet, TopKText, VocabularyFile, Workers
+from jobs.options import (
+    ComputeName,
+    IndexMemory,
+    IndexSearch,
+    Quiet,
+    TopKText,
+    VocabularyFile,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
+    from jobs.fanout import IndexWay
+    from jobs.runner import RunSettings
 
 app = typer.Typer(
     help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",
@@ -46,11 +56,14 @@ def fit(
     max_index_memory: Annotated[
         str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
     ] = None,
+    max_shard_memory: Annotated[
+        str | None, typer.Option(help="Divide the index into shards of so much memory at most.")
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn a bundle from a tagged corpus."""
-    from engine.config import limit_index_memory, load_config, with_rules
+    from engine.config import limit_index_memory, limit_shard_memory, load_config, with_rules
     from jobs.fit import fit as run_fit
     from jobs.runner import RunSettings
 
@@ -59,6 +72,8 @@ def fit(
         chosen = with_rules(chosen, vocabulary)
     if max_index_memory is not None:
         chosen = limit_index_memory(chosen, max_index_memory)
+    if max_shard_memory is not None:
+        chosen = limit_shard_memory(chosen, max_shard_memory)
     settings = RunSettings(workers=workers)
     run_fit(corpus, out, chosen, Console(quiet), overwrite, settings)
 
@@ -78,6 +93,8 @@ def annotate(
     vocabulary: VocabularyFile = None,
     workers: Workers = None,
     compute: ComputeName = None,
+    index: IndexSearch = "auto",
+    max_index_memory: IndexMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures; run it again to go on where a killed run stopped."""
@@ -90,10 +107,9 @@ def annotate(
         typer.echo(json.dumps(_annotate_remotely(input_, server, output, top_k, console)))
         return
     assert bundle is not None
-    with _annotating(input_, bundle, output, top_k, console, compute, rules=vocabulary) as job:
-        from jobs.runner import RunSettings
-
-        account = job.run(max_failed, RunSettings(workers=workers))
+    asked = (input_, bundle, output, top_k, console, compute)
+    with _annotating(*asked, rules=vocabulary, index=index) as job:
+        account = job.run(max_failed, _run_settings(workers, index, max_index_memory))
     console.say(
         f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
         f"{dict(account.errors) or ''}".rstrip()
@@ -110,6 +126,7 @@ def _annotating(
     compute: str | None,
     pictures: int | None = None,
     rules: Path | None = None,
+    index: "IndexWay" = "auto",
 ) -> "AbstractContextManager[Prepared]":
     from jobs.session import running
 
@@ -120,10 +137,21 @@ def _annotating(
         from jobs.annotate import preparing
 
         chosen = parse_top_k(top_k)
-        with preparing(source, bundle, output, chosen, console, compute, pictures, rules) as job:
+        asked = (source, bundle, output, chosen, console, compute, pictures, rules, index)
+        with preparing(*asked) as job:
             yield job
 
     return running(preparing())
+
+
+def _run_settings(
+    workers: int | None, index: "IndexWay", max_index_memory: str | None
+) -> "RunSettings":
+    from engine.index import parse_memory
+    from jobs.runner import RunSettings
+
+    limit = None if max_index_memory is None else parse_memory(max_index_memory)
+    return RunSettings(workers=workers, index=index, max_index_memory=limit)
 
 
 def _annotate_remotely(
@@ -186,16 +214,17 @@ def evaluate(
         bool, typer.Option("--report", help="Write report.html too: one page to look at.")
     ] = False,
     workers: Workers = None,
+    index: IndexSearch = "auto",
+    max_index_memory: IndexMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle: precision, recall, F1 and N+ by word and picture, order, calibration."""
     from engine.cut import parse_top_k
     from jobs.evaluate import evaluate as run_evaluate
     from jobs.evaluate import show
-    from jobs.runner import RunSettings
 
     console = Console(quiet)
-    settings = RunSettings(workers=workers)
+    settings = _run_settings(workers, index, max_index_memory)
     chosen = parse_top_k(top_k)
     result = run_evaluate(bundle, corpus, out, chosen, console, words, settings, report)
     show(result, console)

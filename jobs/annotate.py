@@ -23,6 +23,7 @@ from engine.stage import Plan
 from jobs.beside import listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
+from jobs.fanout import IndexWay, check_way
 from jobs.job import JOB, Job, check_apart, check_same, earlier_job
 from jobs.runner import BATCH, RunSettings, run_plan
 from jobs.session import running
@@ -91,7 +92,9 @@ def annotate(
         TagloomError: the input, the bundle or the output is not as it must be, or more than the
             share `max_failed` of the pictures failed.
     """
-    with running(preparing(source, bundle_name, output, top_k, console, compute)) as job:
+    way = (settings or RunSettings()).index
+    begun = preparing(source, bundle_name, output, top_k, console, compute, index=way)
+    with running(begun) as job:
         return job.run(max_failed, settings)
 
 
@@ -195,12 +198,14 @@ def preparing(
     compute: str | None = None,
     pictures: int | None = None,
     rules: Path | None = None,
+    index: IndexWay = "auto",
 ) -> Iterator[Prepared]:
     """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
 
     Args:
         pictures: only so many of the first, rounded up to whole chunks; None: all.
         rules: a TOML file of vocabulary rules; None: the bundle's own alone.
+        index: how it is searched, see `RunSettings`.
 
     Raises:
         TagloomError: the input, the bundle or the output is not as it must be.
@@ -213,6 +218,7 @@ def preparing(
     earlier = earlier_job(store)
     with _tidy(store), listing(source, store, is_corpus=False) as beside:
         bundle = open_bundle(bundle_name, console)
+        check_way(bundle, index)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
         plan = annotation_plan(bundle, top_k, compute=way)
@@ -237,7 +243,9 @@ def preparing(
         chunk = next(_undone(inventory, frozenset(tally.parts)), None)
         early = None
         # Elsewhere the cluster has started already, and torch may want a GPU that Ray gives out.
-        if chunk and not os.environ.get("RAY_ADDRESS") and bundle.graph_for(way):
+        # And an index in shards may be too large for its process.
+        may = not os.environ.get("RAY_ADDRESS") and not bundle.shard_maps
+        if chunk and may and bundle.graph_for(way):
             early = beside.make_part(plan, chunk, BATCH, bundle.manifest.limits.max_bytes, store)
         yield Prepared(bundle, plan, store, console, job, inventory, tally, early, listed, started)
 

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
+from jobs.fanout import IndexWay, fanned_out
 from jobs.reading import ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
@@ -38,10 +39,13 @@ class RunSettings:
         workers: actors for each segment of the plan, at most; None: as many as the cluster has
             CPUs or GPUs for.
         batch: pictures that go through the stages at a time.
+        index, max_index_memory: see `jobs.fanout.fanned_out`.
     """
 
     workers: int | None = None
     batch: int = BATCH
+    index: IndexWay = "auto"
+    max_index_memory: int | None = None
 
 
 def run_plan(
@@ -70,7 +74,7 @@ def run_plan(
     context.print_on_execution_start = False
     # A chunk must stay in one block, whole, on its way between workers.
     context.target_max_block_size = None
-    segments = plan.segments()
+    segments = fanned_out(plan, settings.index, settings.max_index_memory).segments()
     dataset: ray.data.Dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
     for place, segment in enumerate(segments):
         resources = segment.stages[0].resources

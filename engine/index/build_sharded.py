@@ -61,10 +61,8 @@ class LastingShards(ShardWork):
                 yield np.arange(begin, end), block_BL
 
         found = nearest_in_blocks(self.queries_QL, blocks(), self.nearest)
-        if lists is None:
-            index = store
-        else:
-            index = lists if store is None else refined_by(lists, store, 1)
+        both = lists is not None and store is not None
+        index = refined_by(lists, store, 1) if both else lists or store
         faiss.write_index(index, str(_path(self.folder, span)))
         return found
 

@@ -100,8 +100,9 @@ class FaissIndex:
         similarities_BN = np.empty((len(queries_BL), len(self)), queries_BL.dtype)
         vectors_NL = self.vectors()
         for start in range(0, len(self), ALIGNED):
-            block_RL = vectors_NL[start : start + ALIGNED].astype(queries_BL.dtype, copy=False)
-            np.matmul(queries_BL, block_RL.T, out=similarities_BN[:, start : start + ALIGNED])
+            # In memory of its own: where a factor lies, as in a file, may decide the last bits.
+            block_RL = np.array(vectors_NL[start : start + ALIGNED], queries_BL.dtype)
+            similarities_BN[:, start : start + ALIGNED] = queries_BL @ block_RL.T
         return similarities_BN
 
     def blocks(self) -> Iterator[Block]:
