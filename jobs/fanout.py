@@ -1,6 +1,6 @@
 """An index fanned out over Ray: each actor holds some shards, wherever the cluster has room."""
 
-import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,7 +145,9 @@ def hold_shards(folder: Path, shard_map: ShardMap, limit: int, most: int) -> Ray
 
 
 def groups(sizes: Sequence[int], limit: int, most: int) -> list[range]:
-    """Neighbouring shards by actor: at most `limit` bytes each, and about as many as `most`.
+    """Neighbouring shards by actor: at most `limit` bytes each, and evenly for `most` actors.
+
+    More are needed where the limit is low.
 
     Raises:
         ConfigError: a single shard is larger than the limit.
@@ -156,10 +158,17 @@ def groups(sizes: Sequence[int], limit: int, most: int) -> list[range]:
             f"{spell_memory(limit)}; raise --max-index-memory, or fit again with a smaller "
             "--max-shard-memory"
         )
-    even = max(math.ceil(sum(sizes) / most), max(sizes))
+    held = range(max(sizes), limit + 1)
+    # The least that each may hold for so few of them; where that is too much, as much as allowed.
+    place = bisect_left(held, True, key=lambda cap: len(_filled(sizes, cap)) <= most)
+    return _filled(sizes, held[min(place, len(held) - 1)])
+
+
+def _filled(sizes: Sequence[int], cap: int) -> list[range]:
+    """Neighbouring shards, each time as many as do not exceed `cap`."""
     found, start, held = [], 0, 0
     for place, size in enumerate(sizes):
-        if held and held + size > min(even, limit):
+        if held + size > cap:
             found.append(range(start, place))
             start, held = place, 0
         held += size
