@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import ray
@@ -57,7 +57,7 @@ class RayShards:
     All actors work on a question at the same time.
     """
 
-    actors: tuple[ActorHandle, ...]
+    actors: tuple["ActorHandle[ShardHolder]", ...]
 
     def shortlists(self, queries_BL: NDArray[np.float32], most: int) -> Sequence[Shortlist]:
         """See `Shards`."""
@@ -133,14 +133,16 @@ def hold_shards(folder: Path, shard_map: ShardMap, limit: int, most: int) -> Ray
     actors = []
     for places in groups(shard_map.bytes, limit, most):
         chosen = slice(places.start, places.stop)
-        holder = ray.remote(
+        holder = ray.remote(ShardHolder).options(
             num_cpus=0,
             memory=sum(shard_map.bytes[chosen]),
             scheduling_strategy="SPREAD",
             max_restarts=RESTARTS,
             max_task_retries=RESTARTS,
-        )(ShardHolder)
-        actors.append(holder.remote(folder, places, shard_map.first[chosen]))
+        )
+        # Ray's types say that a class may come back.
+        started = holder.remote(folder, places, shard_map.first[chosen])
+        actors.append(cast("ActorHandle[ShardHolder]", started))
     return RayShards(tuple(actors))
 
 
@@ -175,13 +177,13 @@ def _filled(sizes: Sequence[int], cap: int) -> list[range]:
     return [*found, range(start, len(sizes))]
 
 
-def wait_for(actors: Sequence[ActorHandle]) -> None:
+def wait_for(actors: Sequence["ActorHandle[ShardHolder]"]) -> None:
     """Wait until all actors have read their shards.
 
     Raises:
         ConfigError: some found no room in time.
     """
-    asked = [actor.ready.remote() for actor in actors]
+    asked: list[ray.ObjectRef[None]] = [actor.ready.remote() for actor in actors]
     done, rest = ray.wait(asked, num_returns=len(asked), timeout=READY_SECONDS)
     ray.get(done)
     if rest:
@@ -209,7 +211,8 @@ class _Room:
 
     @classmethod
     def of_cluster(cls) -> "_Room":
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        known = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes = [node["Resources"] for node in known if node["Alive"]]
         memories = [int(node.get("memory", 0)) for node in nodes]
         workers = [node.get("memory", 0) / node["CPU"] for node in nodes if node.get("CPU")]
         cpus = sum(int(node.get("CPU", 0)) for node in nodes)
