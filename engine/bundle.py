@@ -20,9 +20,9 @@ from engine.errors import BundleError
 from engine.fusion import Fusion
 from engine.geometry import Geometry, Pixels
 from engine.image import DecodeLimits
-from engine.index import IndexEntry
+from engine.index import IndexEntry, ShardMap, Shards, load_map
 from engine.quantity import Quantity
-from engine.recipe import Annotator
+from engine.recipe import Annotator, Shardable
 from engine.swap import put_in_place
 from engine.tagging import Tagging
 from engine.thumbnails import Thumbnails
@@ -163,17 +163,30 @@ class Bundle:
     def thumbnails(self) -> Thumbnails:
         return Thumbnails(self.folder / "thumbnails")
 
-    def annotator(self, name: str) -> Annotator:
+    def annotator(self, name: str, shards: Shards | None = None) -> Annotator:
         """Load one annotator.
+
+        Args:
+            shards: who holds the shards of its index; None: they are merged in this process.
 
         Raises:
             BundleError: it belongs to another vocabulary than the bundle.
         """
-        loaded = REGISTRY[self.manifest.annotators[name]].annotator.load(
-            self.folder / "annotators" / name
-        )
+        kind = REGISTRY[self.manifest.annotators[name]].annotator
+        folder = self.folder / "annotators" / name
+        if shards is None:
+            loaded = kind.load(folder)
+        else:
+            assert issubclass(kind, Shardable), name
+            loaded = kind.load_over(folder, shards)
         check_digest(f"annotator '{name}'", loaded.vocabulary_digest, self.manifest.vocabulary)
         return loaded
+
+    @cached_property
+    def shard_maps(self) -> dict[str, ShardMap]:
+        """How the indexes are divided that are in shards, by annotator."""
+        maps = {name: load_map(self.folder / "annotators" / name) for name in self.manifest.index}
+        return {name: one for name, one in maps.items() if one is not None}
 
     def graph_for(self, compute: Compute | None) -> Path | None:
         """The folder of the exported graph, if it is of `compute` (None: the bundle's own)."""

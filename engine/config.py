@@ -221,18 +221,38 @@ def limit_index_memory(config: FitConfig, size: str) -> FitConfig:
     Raises:
         ConfigError: it is no size, or no annotator has an index.
     """
-    limit = {"max_index_memory": parse_memory(size)}
+    return _limited(config, "max_index_memory", size)
+
+
+def limit_shard_memory(config: FitConfig, size: str) -> FitConfig:
+    """The configuration with the index of each annotator that has one in shards.
+
+    Args:
+        size: of memory that a shard may take, see `limit_index_memory`.
+
+    Raises:
+        ConfigError: it is no size, no annotator has an index, or one is of a kind without shards.
+    """
+    return _limited(config, "shard_memory", size)
+
+
+def _limited(config: FitConfig, setting: str, size: str) -> FitConfig:
+    limit = {setting: parse_memory(size)}
     limited = {
-        name: recipe.model_copy(update=limit)
+        name: recipe.model_dump() | limit
         for name, recipe in config.annotators.items()
         if limit.keys() <= type(recipe).model_fields.keys()
     }
     if not limited:
         raise ConfigError(
             f"no annotator of {', '.join(config.annotators)} searches an index whose memory could "
-            "be limited; leave --max-index-memory out"
+            f"be limited; leave out the limit of {parse_memory(size):,} bytes"
         )
-    return config.model_copy(update={"annotators": {**config.annotators, **limited}})
+    try:
+        checked = {name: _recipe(content) for name, content in limited.items()}
+    except ValidationError as error:
+        raise refusal(None, error) from error
+    return config.model_copy(update={"annotators": {**config.annotators, **checked}})
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> FitConfig:

@@ -15,7 +15,9 @@ from engine.index import (
     FaissIndex,
     IndexEntry,
     IndexWish,
+    ShardedIndex,
     build_index,
+    build_sharded,
     entry_after_change,
 )
 
@@ -54,22 +56,27 @@ class ProjectedCorpus:
 class Indexing(Protocol):
     """A group that has its own way of building an index, with the same outcome."""
 
-    def build_index(self, vectors: ProjectedCorpus, wish: IndexWish) -> FaissIndex: ...
+    def build_index(
+        self, vectors: ProjectedCorpus, wish: IndexWish
+    ) -> FaissIndex | ShardedIndex: ...
 
 
-def index_corpus(vectors: ProjectedCorpus, wish: IndexWish, group: Group) -> FaissIndex:
+def index_corpus(
+    vectors: ProjectedCorpus, wish: IndexWish, group: Group
+) -> FaissIndex | ShardedIndex:
     """Index the rows of all ranks, in the order of the ranks; every rank gets the index.
 
     Raises:
-        ConfigError: no index fits the memory budget.
+        ConfigError: no index fits the memory budget, or no shard its own.
     """
+    build = build_index if wish.shard_bytes is None else build_sharded
     if group.size > 1:
         mine = vectors.take(np.arange(vectors.count))
         gathered = np.concatenate(group.gather(mine)).astype(np.float32, copy=False)
-        return build_index(ArrayVectors(gathered), wish)
+        return build(ArrayVectors(gathered), wish)
     if isinstance(group, Indexing):
         return group.build_index(vectors, wish)
-    return build_index(vectors, wish)
+    return build(vectors, wish)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from engine.cut import TopK
 from engine.embed import Compute, backbone, load_embedder
 from engine.geometry import Geometry, Pixels, fit_to, load_resizer, thumbnail
 from engine.image import DecodeLimits, ImageError, decode
+from engine.index import Shards
 from engine.recipe import Annotator
 from engine.stage import Stage, Worker
 from engine.vocabulary_rules import VocabularyRules
@@ -169,17 +170,25 @@ def score_stage(bundle: Bundle, name: str) -> Stage:
     if counts:
         fields.append(pa.field(schema.QUANTITY, pa.float32()))
     reads = method.reads_of(bundle.folder / "annotators" / name)
-    return Stage(f"score/{name}", _MakeScore(bundle.folder, name, counts), reads, tuple(fields))
+    return Stage(f"score/{name}", MakeScore(bundle.folder, name, counts), reads, tuple(fields))
 
 
 @dataclass(frozen=True)
-class _MakeScore:
+class MakeScore:
+    """Loads an annotator of the bundle in `folder`.
+
+    Attributes:
+        shards: who holds the shards of its index; None: the worker itself.
+    """
+
     folder: Path
     name: str
     counts: bool
+    shards: Shards | None = None
 
     def __call__(self) -> Worker:
-        return ScoreWorker(self.name, load_bundle(self.folder).annotator(self.name), self.counts)
+        annotator = load_bundle(self.folder).annotator(self.name, self.shards)
+        return ScoreWorker(self.name, annotator, self.counts)
 
 
 @dataclass(frozen=True)

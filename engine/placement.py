@@ -1,17 +1,17 @@
 """Where training pictures lie in the CCA space, and how a query meets them there."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from scipy import sparse
 
 from engine.cca_space import ImageProjection, Space, SpaceRecipe, TagProjection
 from engine.corpus import Corpus
 from engine.group import Group
-from engine.index import FaissIndex, IndexWish, Kind, memory_size
+from engine.index import FaissIndex, IndexWish, Kind, ShardedIndex, memory_size
 from engine.indexing import ProjectedCorpus, index_corpus
 
 F = TypeVar("F", np.float32, np.float64)
@@ -32,26 +32,40 @@ class SearchRecipe(SpaceRecipe):
             `engine.index.choose_plan`.
         max_index_memory: bytes, or a size such as '512MB', that the index never exceeds, neither
             when it is searched nor while it is built; None: no limit.
+        shard_memory: bytes, or a size, that a shard of the index may take: the index is built and
+            saved in shards, which are searched merged or apart; None: it is one piece.
     """
 
     match: Match = "image"
     text_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     index: Literal["auto"] | Kind = "auto"
     max_index_memory: Annotated[PositiveInt | None, BeforeValidator(memory_size)] = None
+    shard_memory: Annotated[PositiveInt | None, BeforeValidator(memory_size)] = None
+
+    @model_validator(mode="after")
+    def _no_graph_in_shards(self) -> Self:
+        if self.index == "hnsw" and self.shard_memory is not None:
+            raise ValueError(
+                "a graph ('hnsw') cannot be divided into shards; choose another index, or leave "
+                "shard_memory out"
+            )
+        return self
 
     def build_index(
         self, corpus: Corpus, placement: "Placement", nearest: int, group: Group
-    ) -> FaissIndex:
+    ) -> FaissIndex | ShardedIndex:
         """Index the training pictures of all ranks, in the order of the ranks.
 
         Args:
             nearest: of which most must be found.
 
         Raises:
-            ConfigError: no index fits the memory budget.
+            ConfigError: no index fits the memory budget, or no shard its own.
         """
         placed = ProjectedCorpus(corpus, placement, placement.width)
-        wish = IndexWish(self.index, self.max_index_memory, nearest=nearest)
+        wish = IndexWish(
+            self.index, self.max_index_memory, nearest=nearest, shard_bytes=self.shard_memory
+        )
         return index_corpus(placed, wish, group)
 
 

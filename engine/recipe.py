@@ -15,7 +15,7 @@ from scipy import sparse
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
-from engine.index import IndexEntry
+from engine.index import IndexEntry, Shards
 from engine.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -107,6 +107,19 @@ class Extensible(Protocol):
 
     def without(self, rows_M: NDArray[np.int64], entry: IndexEntry) -> Annotator:
         """The annotator without the pictures in some rows; at least one stays."""
+        ...
+
+
+@runtime_checkable
+class Shardable(Protocol):
+    """An annotator whose index may be in shards that others hold."""
+
+    @classmethod
+    def load_over(cls, folder: Path, shards: Shards) -> Annotator:
+        """Read what `save` wrote but for the index, and ask `shards` in its place.
+
+        It scores to the bit as what `load` gives.
+        """
         ...
 
 

@@ -14,7 +14,16 @@ from scipy import sparse
 from engine.corpus import Corpus
 from engine.gathering import binary_matrix
 from engine.group import Group
-from engine.index import EXACT_UP_TO, FaissIndex, IndexEntry
+from engine.index import (
+    EXACT_UP_TO,
+    FaissIndex,
+    IndexEntry,
+    ShardedIndex,
+    Shards,
+    load_index,
+    load_map,
+    save_index,
+)
 from engine.indexing import Indexed
 from engine.placement import Placement, SearchRecipe
 from engine.recipe import Annotator
@@ -35,7 +44,7 @@ class Transfer(Annotator, Generic[R]):
     Attributes:
         labels_NV: float32, the tags of the picture in each row of the index.
         ids_N: their ids, as Arrow's strings.
-        vectors_NL: float32, the index's vectors where all are looked at; None: it is searched.
+        looks_at_all: whether a query is held against all the vectors; else the index is searched.
     """
 
     recipe_type: ClassVar[type[SearchRecipe]]
@@ -45,7 +54,7 @@ class Transfer(Annotator, Generic[R]):
         self,
         recipe: R,
         placement: Placement,
-        index: FaissIndex,
+        index: FaissIndex | ShardedIndex,
         labels_NV: sparse.csr_matrix,
         ids: tuple[str, ...],
         vocabulary_digest: str,
@@ -59,8 +68,7 @@ class Transfer(Annotator, Generic[R]):
         self.ids_N = pa.array(ids, pa.string())
         self.vocabulary_digest = vocabulary_digest
         self.notes = notes
-        looks_at_all = index.kind == "flat" and len(ids) <= EXACT_UP_TO
-        self.vectors_NL = index.vectors() if looks_at_all else None
+        self.looks_at_all = index.kind == "flat" and len(ids) <= EXACT_UP_TO
 
     @classmethod
     def from_corpus(
@@ -112,7 +120,8 @@ class Transfer(Annotator, Generic[R]):
 
     @property
     def _indexed(self) -> Indexed:
-        return Indexed(self.index, self.labels_NV, self.ids)
+        index = self.index.whole() if isinstance(self.index, ShardedIndex) else self.index
+        return Indexed(index, self.labels_NV, self.ids)
 
     def _of(self, indexed: Indexed) -> Self:
         return type(self)(
@@ -141,10 +150,21 @@ class Transfer(Annotator, Generic[R]):
         }
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         save_file(contiguous, folder / "transfer.safetensors")
-        self.index.save(folder / "index.faiss")
+        save_index(self.index, folder, self.recipe.shard_memory)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        return cls._load(folder, load_index(folder))
+
+    @classmethod
+    def load_over(cls, folder: Path, shards: Shards) -> Self:
+        """See `engine.recipe.Shardable`."""
+        shard_map = load_map(folder)
+        assert shard_map is not None, f"{folder} has no shards"
+        return cls._load(folder, ShardedIndex(shard_map, shards))
+
+    @classmethod
+    def _load(cls, folder: Path, index: FaissIndex | ShardedIndex) -> Self:
         content = json.loads((folder / "transfer.json").read_text(encoding="utf-8"))
         arrays = load_file(folder / "transfer.safetensors")
         recipe = cast(R, cls.recipe_type.model_validate(content["recipe"]))
@@ -152,7 +172,7 @@ class Transfer(Annotator, Generic[R]):
         return cls(
             recipe,
             Placement.from_arrays(arrays, levels, recipe.match, recipe.text_share),
-            FaissIndex.load(folder / "index.faiss"),
+            index,
             binary_matrix(arrays["label_indices"], arrays["label_indptr"], int(content["tags"])),
             tuple(content["ids"]),
             content["vocabulary"],

@@ -19,12 +19,23 @@ from jobs.corpus_commands import app as corpus_app
 from jobs.dedup_command import dedup
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
-from jobs.options import ComputeName, Connections, Quiet, TopKText, VocabularyFile, Workers
+from jobs.options import (
+    ComputeName,
+    Connections,
+    IndexMemory,
+    IndexSearch,
+    Quiet,
+    TopKText,
+    VocabularyFile,
+    Workers,
+)
 from jobs.submit_command import SETTINGS as SUBMIT_SETTINGS
 from jobs.submit_command import submit
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
+    from jobs.fanout import IndexWay
+    from jobs.runner import RunSettings
 
 app = typer.Typer(
     help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",
@@ -51,6 +62,9 @@ def fit(
     max_index_memory: Annotated[
         str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
     ] = None,
+    max_shard_memory: Annotated[
+        str | None, typer.Option(help="Divide the index into shards of so much memory at most.")
+    ] = None,
     scratch: Annotated[
         str | None, typer.Option(help="A folder that all nodes see; without: beside --out.")
     ] = None,
@@ -59,7 +73,7 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Learn a bundle from a tagged corpus."""
-    from engine.config import limit_index_memory, load_config, with_rules
+    from engine.config import limit_index_memory, limit_shard_memory, load_config, with_rules
     from jobs.fit import fit as run_fit
     from jobs.runner import RunSettings
 
@@ -68,6 +82,8 @@ def fit(
         chosen = with_rules(chosen, vocabulary)
     if max_index_memory is not None:
         chosen = limit_index_memory(chosen, max_index_memory)
+    if max_shard_memory is not None:
+        chosen = limit_shard_memory(chosen, max_shard_memory)
     settings = RunSettings(workers=workers, connections=connections)
     run_fit(corpus, out, chosen, Console(quiet), overwrite, settings, scratch)
 
@@ -93,6 +109,8 @@ def annotate(
     log: Annotated[
         Path | None, typer.Option(help="Add a line of JSON to this file for each part written.")
     ] = None,
+    index: IndexSearch = "auto",
+    max_index_memory: IndexMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures; run it again to go on where a killed run stopped."""
@@ -109,15 +127,13 @@ def annotate(
     assert bundle is not None
     from jobs.job_log import driver_note
 
+    asked = (input_, bundle, output, top_k, console, compute)
     with (
         driver_note(log) as note,
-        _annotating(input_, bundle, output, top_k, console, compute, rules=vocabulary) as job,
+        _annotating(*asked, rules=vocabulary, index=index) as job,
     ):
-        from jobs.runner import RunSettings
-
-        account = job.run(
-            max_failed, RunSettings(workers=workers, connections=connections), note=note
-        )
+        settings = _run_settings(workers, connections, index, max_index_memory)
+        account = job.run(max_failed, settings, note=note)
     console.say(
         f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
         f"{dict(account.errors) or ''}".rstrip()
@@ -134,6 +150,7 @@ def _annotating(
     compute: str | None,
     pictures: int | None = None,
     rules: Path | None = None,
+    index: "IndexWay" = "auto",
 ) -> "AbstractContextManager[Prepared]":
     from jobs.session import running
 
@@ -144,10 +161,23 @@ def _annotating(
         from jobs.annotate import preparing
 
         chosen = parse_top_k(top_k)
-        with preparing(source, bundle, output, chosen, console, compute, pictures, rules) as job:
+        asked = (source, bundle, output, chosen, console, compute, pictures, rules, index)
+        with preparing(*asked) as job:
             yield job
 
     return running(preparing())
+
+
+def _run_settings(
+    workers: int | None, connections: int, index: "IndexWay", max_index_memory: str | None
+) -> "RunSettings":
+    from engine.index import parse_memory
+    from jobs.runner import RunSettings
+
+    limit = None if max_index_memory is None else parse_memory(max_index_memory)
+    return RunSettings(
+        workers=workers, connections=connections, index=index, max_index_memory=limit
+    )
 
 
 def _annotate_remotely(
@@ -211,17 +241,18 @@ def evaluate(
     ] = False,
     workers: Workers = None,
     connections: Connections = 64,
+    index: IndexSearch = "auto",
+    max_index_memory: IndexMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle: precision, recall, F1 and N+ by word and picture, order, calibration."""
     from engine.cut import parse_top_k
     from jobs.evaluate import evaluate as run_evaluate
     from jobs.evaluate import show
-    from jobs.runner import RunSettings
     from jobs.store import absolute
 
     console = Console(quiet)
-    settings = RunSettings(workers=workers, connections=connections)
+    settings = _run_settings(workers, connections, index, max_index_memory)
     chosen = parse_top_k(top_k)
     result = run_evaluate(bundle, corpus, out, chosen, console, words, settings, report)
     show(result, console)

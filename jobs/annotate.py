@@ -22,6 +22,7 @@ from engine.stage import Plan
 from jobs.beside import GRACE, Beside, listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
+from jobs.fanout import IndexWay, check_way
 from jobs.job import JOB, Job, check_apart, check_same, check_unchanged, earlier_job
 from jobs.job_log import Note
 from jobs.lease import Lease, held
@@ -96,7 +97,9 @@ def annotate(
         TagloomError: the input, the bundle or the output is not as it must be, or more than the
             share `max_failed` of the pictures failed.
     """
-    with running(preparing(source, bundle_name, output, top_k, console, compute)) as job:
+    way = (settings or RunSettings()).index
+    begun = preparing(source, bundle_name, output, top_k, console, compute, index=way)
+    with running(begun) as job:
         return job.run(max_failed, settings)
 
 
@@ -239,6 +242,7 @@ def preparing(
     compute: str | None = None,
     pictures: int | None = None,
     rules: Path | None = None,
+    index: IndexWay = "auto",
 ) -> Iterator[Prepared]:
     """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
 
@@ -248,6 +252,7 @@ def preparing(
     Args:
         pictures: only so many of the first, rounded up to whole chunks; None: all.
         rules: a TOML file of vocabulary rules; None: the bundle's own alone.
+        index: how it is searched, see `RunSettings`.
 
     Raises:
         TagloomError: the input, the bundle or the output is not as it must be.
@@ -266,6 +271,7 @@ def preparing(
     ):
         earlier = earlier_job(store)
         bundle = open_bundle(bundle_name, console)
+        check_way(bundle, index)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
         plan = everywhere(annotation_plan(bundle, top_k, compute=way), bundle)
@@ -292,7 +298,9 @@ def preparing(
         chunk = next((one for one in chunks if one.name not in tally.digests), None)
         early = None
         # Elsewhere the cluster has started already, and torch may want a GPU that Ray gives out.
-        if chunk and not os.environ.get("RAY_ADDRESS") and bundle.graph_for(way):
+        # And an index in shards may be too large for its process.
+        may = not os.environ.get("RAY_ADDRESS") and not bundle.shard_maps
+        if chunk and may and bundle.graph_for(way):
             limit = bundle.manifest.limits.max_bytes
             early = Early(chunk, beside.make_part(plan, chunk, BATCH, limit, store))
         yield Prepared(

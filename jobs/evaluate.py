@@ -25,6 +25,7 @@ from engine.vocabulary_rules import VocabularyRules
 from jobs.annotate import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
+from jobs.fanout import check_way
 from jobs.fit import INPUT_TAGS
 from jobs.report import write_report
 from jobs.runner import RunSettings, in_worker, run_plan
@@ -107,6 +108,7 @@ def evaluate(
         TagloomError: the bundle, the corpus or the words are not as they must be.
     """
     bundle = open_bundle(bundle_name, console)
+    check_way(bundle, (settings or RunSettings()).index)
     words = bundle.vocabulary.tags if words_file is None else read_words(words_file)
     if not set(words) & set(bundle.vocabulary.tags):
         raise ConfigError(

@@ -20,9 +20,10 @@ from engine.index import (
     FaissIndex,
     IndexWish,
     RunShards,
+    ShardedIndex,
     ShardWork,
     build_index,
-    build_shard,
+    build_sharded,
     choose_plan,
 )
 from engine.index.build import Bounds
@@ -106,20 +107,22 @@ class IndexingGroup(Solo):
         self._parts = parts
         self._folder = shared_folder
 
-    def build_index(self, vectors: ProjectedCorpus, wish: IndexWish) -> FaissIndex:
+    def build_index(self, vectors: ProjectedCorpus, wish: IndexWish) -> FaissIndex | ShardedIndex:
         """See `engine.indexing.Indexing`.
 
         Raises:
-            ConfigError: no index fits the memory budget.
+            ConfigError: no index fits the memory budget, or no shard its own.
         """
+        build = build_index if wish.shard_bytes is None else build_sharded
         plan = choose_plan(vectors.count, vectors.width, wish)
-        if vectors.count < LEAST_SHARED or not plan.is_merged:
-            return build_index(vectors, wish, folder=self._folder)
+        is_shared = plan.is_merged or wish.shard_bytes is not None
+        if vectors.count < LEAST_SHARED or not is_shared:
+            return build(vectors, wish, folder=self._folder)
         stored = stored_vectors(self._parts, vectors)
         few = np.arange(min(4, vectors.count))
         # What workers project must be what the annotator was fitted on.
         np.testing.assert_allclose(stored.take(few), vectors.take(few), atol=1e-4)
-        return build_index(vectors, wish, shards_by_ray(stored), self._folder)
+        return build(vectors, wish, shards_by_ray(stored), self._folder)
 
 
 def shards_by_ray(stored: StoredVectors) -> RunShards:
@@ -137,4 +140,4 @@ def shards_by_ray(stored: StoredVectors) -> RunShards:
 def _build_shard(vectors: StoredVectors, work: ShardWork, span: Bounds) -> Found:
     # A worker has one CPU; how many threads share a product decides its last bits.
     with threadpool_limits(1):
-        return build_shard(vectors, work, span)
+        return work.build(vectors, span)

@@ -1,7 +1,7 @@
 """Options of the command line that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,4 +19,14 @@ ComputeName = Annotated[
 VocabularyFile = Annotated[
     Path | None,
     typer.Option("--vocabulary", help="A TOML file: include, exclude, aliases, groups, implied."),
+]
+IndexSearch = Annotated[
+    Literal["auto", "merged", "fan-out"],
+    typer.Option("--index", help="An index in shards: merged in each worker, or held by actors."),
+]
+IndexMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-index-memory", help="Of a worker: beyond it the index is fanned out; such as 8GB."
+    ),
 ]

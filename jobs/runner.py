@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
+from jobs.fanout import IndexWay, fanned_out
 from jobs.feed import CHUNK, Feed
 from jobs.job_log import worker_note
 from jobs.metrics import JobMetrics
@@ -46,11 +47,14 @@ class RunSettings:
         batch: pictures that go through the stages at a time.
         connections: pictures that the workers of a node fetch at a time, together, from where
             their rows point; each worker fetches at least one.
+        index, max_index_memory: see `jobs.fanout.fanned_out`.
     """
 
     workers: int | None = None
     batch: int = BATCH
     connections: int = CONNECTIONS
+    index: IndexWay = "auto"
+    max_index_memory: int | None = None
 
 
 def run_plan(
@@ -106,7 +110,7 @@ def _mapped(
     count: int | None,
 ) -> ray.data.Dataset:
     """The chunks, mapped by the plan's segments, the last of which writes them."""
-    segments = plan.segments()
+    segments = fanned_out(plan, settings.index, settings.max_index_memory).segments()
     for place, segment in enumerate(segments):
         resources = segment.stages[0].resources
         most = settings.workers or _workers(segment, segments)

@@ -54,8 +54,8 @@ class Cca(Transfer[CcaRecipe]):
     def score(self, batch: pa.Table) -> Verdict:
         # In float64: which of two neighbours is nearer must not depend on the batch's size.
         queries_BL = self.placement.query_in_float64(schema.float_tensor(batch, schema.EMBEDDING))
-        if self.vectors_NL is not None:
-            similarities_BN = queries_BL @ self.vectors_NL.T.astype(np.float64)
+        if self.looks_at_all:
+            similarities_BN = self.index.similarities(queries_BL)
             places_BV, keys_BN = self._walk.among_all(similarities_BN)
             nearest = min(EVIDENCE, len(self.ids))
             rows_BE = np.argpartition(-keys_BN, nearest - 1, axis=1)[:, :nearest]

@@ -83,8 +83,8 @@ class CcaKnn(Transfer[CcaKnnRecipe]):
 
     def score(self, batch: pa.Table) -> Verdict:
         queries_BL = self.placement.query(schema.float_tensor(batch, schema.EMBEDDING))
-        if self.vectors_NL is not None:
-            candidates = self._semantic.among_all(queries_BL @ self.vectors_NL.T)
+        if self.looks_at_all:
+            candidates = self._semantic.among_all(self.index.similarities(queries_BL))
         else:
             candidates = self._semantic.among(*self.index.search(queries_BL, self.recipe.shortlist))
         assert self.recipe.temperature != "fitted"

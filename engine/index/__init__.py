@@ -9,6 +9,7 @@ from engine.index.build import (
     build_shard,
     entry_after_change,
 )
+from engine.index.build_sharded import build_sharded
 from engine.index.choice import (
     EXACT_UP_TO,
     IndexWish,
@@ -21,6 +22,9 @@ from engine.index.choice import (
 from engine.index.entry import IndexEntry
 from engine.index.exact import ExactIndex, Index
 from engine.index.faiss_index import FaissIndex, to_best_device
+from engine.index.shard_files import load_index, load_map, load_shard, save_index
+from engine.index.sharded import LocalShards, ShardedIndex, ShardMap, Shards
+from engine.index.shortlist import Shortlist
 
 __all__ = [
     "EXACT_UP_TO",
@@ -31,15 +35,25 @@ __all__ = [
     "IndexEntry",
     "IndexWish",
     "Kind",
+    "LocalShards",
     "RunShards",
+    "ShardMap",
     "ShardWork",
+    "ShardedIndex",
+    "Shards",
+    "Shortlist",
     "Vectors",
     "build_index",
     "build_shard",
+    "build_sharded",
     "choose_plan",
     "entry_after_change",
+    "load_index",
+    "load_map",
+    "load_shard",
     "memory_size",
     "parse_memory",
+    "save_index",
     "spell_memory",
     "to_best_device",
 ]

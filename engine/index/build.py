@@ -27,7 +27,7 @@ from engine.index.faiss_index import (
     refined_by,
 )
 from engine.index.lists import all_entries, fill_flat, fill_lists
-from engine.index.tuning import QUERIES, Sample, recall_at, tune, without_self
+from engine.index.tuning import QUERIES, Measurable, Sample, recall_at, tune, without_self
 
 BLOCK = 4096
 """Vectors that are looked at together; shards begin at multiples of it."""
@@ -95,12 +95,16 @@ class ShardWork:
     queries_QL: NDArray[np.float32]
     nearest: int
 
+    def build(self, vectors: Vectors, span: "Bounds") -> Found:
+        """Build the shard of some rows; see `build_shard`."""
+        return build_shard(vectors, self, span)
+
 
 Bounds = tuple[int, int]
 """First row of a shard, and the row behind its last."""
 
 RunShards = Callable[[Vectors, ShardWork, Sequence[Bounds]], list[Found]]
-"""Calls `build_shard` for each of the bounds, anywhere; gives what it gave, in their order."""
+"""Calls `ShardWork.build` for each of the bounds, anywhere; gives what it gave, in their order."""
 
 
 def build_index(
@@ -122,26 +126,38 @@ def build_index(
     """
     plan = choose_plan(vectors.count, vectors.width, wish)
     rng = np.random.default_rng(wish.seed)
-    rows_Q = np.sort(rng.choice(plan.count, min(QUERIES, plan.count), replace=False))
+    rows_Q = drawn(plan, rng, QUERIES)
     queries_QL = vectors.take(rows_Q)
     nearest = min(max(wish.nearest, *RECALL_AT), plan.count - 1)
     with tempfile.TemporaryDirectory(prefix="index-", dir=folder) as scratch:
         work = ShardWork(plan, Path(scratch), queries_QL, nearest + 1)
         if plan.is_merged:
-            rows_S = np.sort(rng.choice(plan.count, plan.sample, replace=False))
-            train(plan, vectors.take(rows_S), work.folder)
+            train(plan, vectors.take(drawn(plan, rng, plan.sample)), work.folder)
             bounds = shard_bounds(plan, wish.max_bytes)
             found = best_of((run_shards or in_turn)(vectors, work, bounds), work.nearest)
             stored = merge(plan, work.folder, bounds)
         else:
             stored = build_whole(plan, vectors, work.folder)
-            blocks = ((np.arange(*span), vectors.block(*span)) for span in _spans(0, plan.count))
+            blocks = ((np.arange(*span), vectors.block(*span)) for span in spans(0, plan.count))
             found = nearest_in_blocks(queries_QL, blocks, work.nearest)
     sample = Sample(queries_QL, rows_Q, without_self(found, rows_Q, nearest))
-    reach = tune(stored, plan, wish, sample)
+    reach = tune([stored], FaissIndex(stored, on_cpu=True), plan, wish, sample)
     index = FaissIndex(stored)
     assert index.bytes <= plan.bytes, (index.bytes, plan)
-    index.entry = IndexEntry(
+    index.entry = entry_of(index, plan, wish, reach, sample)
+    return index
+
+
+def drawn(plan: IndexPlan, rng: np.random.Generator, most: int) -> NDArray[np.int64]:
+    """Some rows, ascending."""
+    return np.sort(rng.choice(plan.count, min(most, plan.count), replace=False))
+
+
+def entry_of(
+    index: Measurable, plan: IndexPlan, wish: IndexWish, reach: dict[str, int], sample: Sample
+) -> IndexEntry:
+    """What the manifest is to say of an index that was built by a plan."""
+    return IndexEntry(
         kind=plan.kind,
         vectors=plan.count,
         width=plan.width,
@@ -153,10 +169,9 @@ def build_index(
         links=plan.links,
         **reach,
         recall=measured_recall(index, sample),
-        queries=len(rows_Q),
+        queries=len(sample.rows_Q),
         reason=plan.reason,
     )
-    return index
 
 
 def entry_after_change(index: FaissIndex, before: IndexEntry, seed: int = 0) -> IndexEntry:
@@ -180,7 +195,7 @@ def entry_after_change(index: FaissIndex, before: IndexEntry, seed: int = 0) -> 
     return before.model_copy(update=changes)
 
 
-def measured_recall(index: FaissIndex, sample: Sample) -> dict[str, float]:
+def measured_recall(index: Measurable, sample: Sample) -> dict[str, float]:
     """Recall by k, four digits."""
     width = sample.truth[1].shape[1]
     return {str(k): round(recall_at(index, sample, k), 4) for k in RECALL_AT if k <= width}
@@ -188,7 +203,7 @@ def measured_recall(index: FaissIndex, sample: Sample) -> dict[str, float]:
 
 def in_turn(vectors: Vectors, work: ShardWork, bounds: Sequence[Bounds]) -> list[Found]:
     """Build the shards in this process, one after the other."""
-    return [build_shard(vectors, work, span) for span in bounds]
+    return [work.build(vectors, span) for span in bounds]
 
 
 def shard_bounds(plan: IndexPlan, max_bytes: int | None) -> list[Bounds]:
@@ -238,11 +253,11 @@ def train(plan: IndexPlan, sample_SL: NDArray[np.float32], folder: Path) -> None
 def build_shard(vectors: Vectors, work: ShardWork, span: Bounds) -> Found:
     """Put rows [start, stop) into lists, write them, and seek the queries' nearest among them."""
     trained = faiss.read_index(str(work.folder / "trained.faiss"))
-    store = _read_store(work)
+    store = read_store(work)
 
     def blocks() -> Iterator[Block]:
         with _codes_path(work.folder, span).open("wb") as codes:
-            for begin, end in _spans(*span):
+            for begin, end in spans(*span):
                 block_BL, rows_B = vectors.block(begin, end), np.arange(begin, end)
                 whole_BL = padded(block_BL, trained.d)
                 trained.add_with_ids(whole_BL, rows_B)
@@ -280,12 +295,12 @@ def build_whole(plan: IndexPlan, vectors: Vectors, folder: Path) -> faiss.Index:
     """
     if plan.kind == "flat":
         flat = faiss.IndexFlatIP(plan.width)
-        codes = (vectors.block(*span).view(np.uint8) for span in _spans(0, plan.count))
+        codes = (vectors.block(*span).view(np.uint8) for span in spans(0, plan.count))
         fill_flat(flat, codes, plan.count)
         return flat
     shape = (plan.count, plan.width)
     stored_NL = np.memmap(folder / "vectors", np.float32, "w+", shape=shape)
-    for begin, end in _spans(0, plan.count):
+    for begin, end in spans(0, plan.count):
         stored_NL[begin:end] = vectors.block(begin, end)
     graph = new_graph(plan.width, plan.links)
     threads = faiss.omp_get_max_threads()
@@ -295,13 +310,15 @@ def build_whole(plan: IndexPlan, vectors: Vectors, folder: Path) -> faiss.Index:
     return graph
 
 
-def _read_store(work: ShardWork) -> faiss.IndexFlatCodes | None:
+def read_store(work: ShardWork) -> faiss.IndexFlatCodes | None:
+    """The quantiser of the vectors that are kept beside their codes, empty; None: there is none."""
     if work.plan.store == "none":
         return None
     return faiss.read_index(str(work.folder / "store.faiss"))
 
 
-def _spans(start: int, stop: int) -> Iterator[Bounds]:
+def spans(start: int, stop: int) -> Iterator[Bounds]:
+    """Blocks of rows, one after the other."""
     return ((begin, min(begin + BLOCK, stop)) for begin in range(start, stop, BLOCK))
 
 

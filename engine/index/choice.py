@@ -24,6 +24,12 @@ PQ_LEAST = 10_000
 CODES = 256
 """Centroids of each subspace of a product quantiser: what a byte can tell apart."""
 
+ALIGNED = 256
+"""Vectors that queries are multiplied with at a time; shards begin at multiples of it."""
+
+FAISS_BLOCK = 1024
+"""The same in FAISS's own search of flat indexes."""
+
 HNSW_LINKS = 32
 """Links of a vector in a graph's lowest layer are twice as many."""
 
@@ -56,6 +62,8 @@ class IndexWish:
         recall: share of the `nearest` nearest neighbours that it should find.
         nearest: k of that recall.
         seed: draws the training sample and the queries that recall is measured on.
+        shard_bytes: of memory that a shard may take, of an index that stays in shards; None: it
+            is one piece.
     """
 
     kind: Literal["auto"] | Kind = "auto"
@@ -63,6 +71,7 @@ class IndexWish:
     recall: float = 0.98
     nearest: int = 100
     seed: int = 0
+    shard_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -160,23 +169,26 @@ def _options(count: int, width: int, wish: IndexWish) -> list[IndexPlan]:
     options = [flat, *options] if count <= EXACT_UP_TO else [*options, flat]
     options.append(IndexPlan("hnsw", count, width, links=HNSW_LINKS))
     wanted = {"flat", "ivf-flat", "ivf-pq"} if wish.kind == "auto" else {wish.kind}
-    return [_trained(_sized(one), wish.max_bytes) for one in options if one.kind in wanted]
+    return [_trained(_sized(one), wish) for one in options if one.kind in wanted]
 
 
-def _trained(plan: IndexPlan, max_bytes: int | None) -> IndexPlan:
-    """The plan with as many lists, up to 4·sqrt(N), as its training and the budget have room for.
+def _trained(plan: IndexPlan, wish: IndexWish) -> IndexPlan:
+    """The plan with as many lists, up to 4·sqrt(N), as its training and the budgets have room for.
 
-    The sample lies in memory together with its residuals.
+    The sample lies in memory together with its residuals. Every shard has the centres of all the
+    lists: they may take a quarter of it.
     """
     if plan.lists == 0:
         return plan
-    most = plan.count
+    budgets = [limit for limit in (wish.max_bytes, wish.shard_bytes) if limit is not None]
+    most = min([plan.count, *(limit // _training_bytes(1, plan.width) for limit in budgets)])
     lists = plan.lists
-    if max_bytes is not None:
-        most = min(most, max_bytes // _training_bytes(1, plan.width))
-        one = _sized(replace(plan, lists=1)).bytes
-        each = _sized(replace(plan, lists=2)).bytes - one
-        lists = min(lists, 1 + max(0, max_bytes - one) // each)
+    one = _sized(replace(plan, lists=1)).bytes
+    each = _sized(replace(plan, lists=2)).bytes - one
+    if wish.max_bytes is not None:
+        lists = min(lists, 1 + max(0, wish.max_bytes - one) // each)
+    if wish.shard_bytes is not None:
+        lists = min(lists, wish.shard_bytes // (4 * each))
     lists = max(1, min(lists, most // SAMPLES_A_LIST))
     sample = min(most, max(SAMPLES_A_LIST * lists, CODES * 40 if plan.subspaces else 0))
     return _sized(replace(plan, lists=lists, sample=sample))
@@ -236,6 +248,29 @@ def describe(plan: IndexPlan) -> str:
         return f"{plan.lists:,} inverted lists of whole vectors"
     store = {"none": "", "sq8": ", re-ranked in 8 bits", "fp16": ", re-ranked in float16"}
     return f"{plan.lists:,} inverted lists of {plan.subspaces}-byte codes{store[plan.store]}"
+
+
+def shard_rows(plan: IndexPlan, shard_bytes: int) -> int:
+    """How many vectors of a plan a shard has, so that it takes no more than `shard_bytes`.
+
+    Shards begin where FAISS's blocks or ours do: products are then what they are in one piece.
+
+    Raises:
+        ConfigError: not even the fewest fit.
+    """
+    fixed = _sized(replace(plan, count=0)).bytes
+    each = _sized(replace(plan, count=1)).bytes - fixed
+    rows = max(0, shard_bytes - fixed) // each
+    step = FAISS_BLOCK if rows >= FAISS_BLOCK else ALIGNED
+    aligned = rows // step * step
+    if aligned == 0 and rows < plan.count:
+        least = fixed + ALIGNED * each
+        raise ConfigError(
+            f"no shard of {describe(plan)} of {plan.width} dimensions fits {shard_bytes:,} bytes; "
+            f"the least that would do is {least:,} bytes ({spell_memory(least)}): raise "
+            "--max-shard-memory"
+        )
+    return max(1, rows if rows >= plan.count else aligned)
 
 
 def parse_memory(text: str) -> int:

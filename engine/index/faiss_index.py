@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ConfigError
-from engine.index.choice import Kind, spell_memory
+from engine.index.choice import ALIGNED, Kind, spell_memory
 from engine.index.entry import IndexEntry
 from engine.index.exact import Block
 from engine.index.lists import (
@@ -19,6 +20,9 @@ from engine.index.lists import (
     flat_codes,
     kept_entries,
 )
+from engine.index.shortlist import Shortlist, shortlist
+
+F = TypeVar("F", np.float32, np.float64)
 
 BLOCK = 4096
 """Vectors that come out together."""
@@ -56,6 +60,11 @@ class FaissIndex:
         return count
 
     @property
+    def stored(self) -> faiss.Index:
+        """FAISS's own object on the CPU."""
+        return self._stored
+
+    @property
     def kind(self) -> Kind:
         """Which of FAISS's kinds it is."""
         return next(kind for form, kind in _KINDS if isinstance(self._stored, form))
@@ -78,6 +87,23 @@ class FaissIndex:
         similarities_BM, rows_BM = self._index.search(padded(queries_BL, self._index.d), wanted)
         similarities_BM[rows_BM < 0] = -np.inf
         return similarities_BM, rows_BM
+
+    def shortlist(self, queries_BL: NDArray[np.float32], most: int) -> Shortlist:
+        """The `most` candidates of each query, searched on the CPU; not of a graph."""
+        return shortlist(self._stored, padded(queries_BL, self._stored.d), most)
+
+    def similarities(self, queries_BL: NDArray[F]) -> NDArray[F]:
+        """The inner products [B, N] with all the vectors of a flat index, in the queries' type.
+
+        To the bit the same in one piece and in shards: these begin at multiples of `ALIGNED`.
+        """
+        similarities_BN = np.empty((len(queries_BL), len(self)), queries_BL.dtype)
+        vectors_NL = self.vectors()
+        for start in range(0, len(self), ALIGNED):
+            # In memory of its own: where a factor lies, as in a file, may decide the last bits.
+            block_RL = np.array(vectors_NL[start : start + ALIGNED], queries_BL.dtype)
+            similarities_BN[:, start : start + ALIGNED] = queries_BL @ block_RL.T
+        return similarities_BN
 
     def blocks(self) -> Iterator[Block]:
         """The stored vectors with their rows, some at a time, in no order that means anything.
@@ -236,18 +262,18 @@ def _with_list(ivf: faiss.IndexIVF, place: int, codes: NDArray[np.uint8]) -> NDA
 def _grown_flat(
     flat: faiss.IndexFlatCodes, vectors_ML: NDArray[np.float32], total: int
 ) -> faiss.IndexFlatCodes:
-    grown = _empty_like(flat)
+    grown = empty_like(flat)
     fill_flat(grown, [flat_codes(flat), flat.sa_encode(vectors_ML)], total)
     return grown
 
 
 def _thinned_flat(flat: faiss.IndexFlatCodes, kept_N: NDArray[np.bool_]) -> faiss.IndexFlatCodes:
-    thinned = _empty_like(flat)
+    thinned = empty_like(flat)
     fill_flat(thinned, [flat_codes(flat)[kept_N]], int(kept_N.sum()))
     return thinned
 
 
-def _empty_like(index: faiss.IndexFlatCodes) -> faiss.IndexFlatCodes:
+def empty_like(index: faiss.IndexFlatCodes) -> faiss.IndexFlatCodes:
     """The same quantiser over no vectors."""
     if not isinstance(index, faiss.IndexScalarQuantizer):
         return faiss.IndexFlatIP(index.d)

@@ -1,7 +1,8 @@
 """How far a search looks: the least that finds the share of the nearest neighbours wished for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import faiss
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 
 from engine.index.choice import IndexPlan, IndexWish
 from engine.index.exact import Found
-from engine.index.faiss_index import FaissIndex
 
 QUERIES = 200
 """Vectors that recall is measured on."""
@@ -22,6 +22,18 @@ MOST_EFFORT = 4096
 
 _SAME = 1e-6
 """Similarities nearer than this are equal: which of such vectors is found does not count."""
+
+
+class Measurable(Protocol):
+    """An index in one piece or in shards."""
+
+    @property
+    def is_lossless(self) -> bool: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    def search(self, queries_BL: NDArray[np.float32], nearest: int) -> Found: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ def without_self(found: Found, rows_Q: NDArray[np.int64], nearest: int) -> Found
     return similarities_QM[:, :width], np.take_along_axis(rows_QM, order_QM, axis=1)[:, :width]
 
 
-def recall_at(index: FaissIndex, sample: Sample, nearest: int) -> float:
+def recall_at(index: Measurable, sample: Sample, nearest: int) -> float:
     """Share of each query's k nearest that the index finds; 1 where nothing is to be found.
 
     One as near as the k-th nearest counts as found, if the index keeps whole vectors: where many
@@ -66,7 +78,13 @@ def recall_at(index: FaissIndex, sample: Sample, nearest: int) -> float:
     return float(hits_QK.sum() / true_rows_QK.size)
 
 
-def tune(stored: faiss.Index, plan: IndexPlan, wish: IndexWish, sample: Sample) -> dict[str, int]:
+def tune(
+    stored: Sequence[faiss.Index],
+    index: Measurable,
+    plan: IndexPlan,
+    wish: IndexWish,
+    sample: Sample,
+) -> dict[str, int]:
     """Set what decides how far a search looks, and say to what.
 
     The rule: the least number of lists (or efSearch of a graph) whose recall on the sample
@@ -74,8 +92,11 @@ def tune(stored: faiss.Index, plan: IndexPlan, wish: IndexWish, sample: Sample) 
     codes with a store beside them, first the least factor is taken with which a look into all the
     lists misses half of what may be missed: the other half is left to the lists. Nothing is
     timed, so the same vectors give the same index. Where nothing reaches it, the most is taken.
+
+    Args:
+        stored: what is searched: an index, or all the shards of one.
+        index: searches it on the CPU.
     """
-    index = FaissIndex(stored, on_cpu=True)
 
     def reaches() -> bool:
         return recall_at(index, sample, wish.nearest) >= wish.recall
@@ -85,25 +106,30 @@ def tune(stored: faiss.Index, plan: IndexPlan, wish: IndexWish, sample: Sample) 
     if plan.kind == "hnsw":
 
         def put_effort(value: int) -> None:
-            stored.hnsw.efSearch = value
+            for one in stored:
+                one.hnsw.efSearch = value
 
-        put_effort(_least(put_effort, reaches, wish.nearest, MOST_EFFORT))
-        return {"effort": int(stored.hnsw.efSearch)}
-    ivf = lists_of(stored)
+        effort = _least(put_effort, reaches, wish.nearest, MOST_EFFORT)
+        put_effort(effort)
+        return {"effort": effort}
 
     def put_probes(value: int) -> None:
-        ivf.nprobe = value
+        for one in stored:
+            lists_of(one).nprobe = value
 
     if plan.store == "none":
-        put_probes(_least(put_probes, reaches, 1, plan.lists))
-        return {"probes": int(ivf.nprobe)}
+        probes = _least(put_probes, reaches, 1, plan.lists)
+        put_probes(probes)
+        return {"probes": probes}
     put_probes(plan.lists)
     for factor in FACTORS:
-        stored.k_factor = factor
+        for one in stored:
+            one.k_factor = factor
         if recall_at(index, sample, wish.nearest) >= (1 + wish.recall) / 2:
             break
-    put_probes(_least(put_probes, reaches, 1, plan.lists))
-    return {"probes": int(ivf.nprobe), "factor": int(stored.k_factor)}
+    probes = _least(put_probes, reaches, 1, plan.lists)
+    put_probes(probes)
+    return {"probes": probes, "factor": factor}
 
 
 def _least(put: Callable[[int], None], reaches: Callable[[], bool], least: int, most: int) -> int:
