@@ -336,10 +336,10 @@ def serve(
     quiet: Quiet = False,
 ) -> None:
     """Tag pictures over HTTP, with a page to try it at /, until it is stopped."""
+    from engine.storage.bundles import place_of
     from jobs.annotate import open_bundle
     from serve.config import load_settings
     from serve.local import run
-    from storage.bundles import place_of
 
     console = Console(quiet)
     place = place_of(open_bundle(bundle, console))

@@ -19,6 +19,8 @@ from engine.embed import Compute
 from engine.errors import ConfigError, CorpusError
 from engine.plan import annotation_plan
 from engine.stage import Plan
+from engine.storage.bundles import everywhere, open_at, place_of
+from engine.storage.files import is_remote
 from jobs.beside import GRACE, Beside, listing
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
@@ -33,8 +35,6 @@ from jobs.source import SCRATCH
 from jobs.store import Store, absolute
 from jobs.tally import Tally, finished
 from jobs.work import Diary
-from storage.bundles import everywhere, open_at, place_of
-from storage.files import is_remote
 
 MANIFEST = "manifest.json"
 

@@ -20,6 +20,8 @@ from engine.numerics.metric_registry import METRICS, Answers, figures_of
 from engine.plan import annotation_plan
 from engine.report import Facts
 from engine.report.content import word_lines
+from engine.storage.bundles import everywhere
+from engine.storage.files import is_remote, local_path, shown
 from engine.vocab import Vocabulary, normalise_tags
 from engine.vocabulary_rules import VocabularyRules
 from jobs.annotate import open_bundle
@@ -33,8 +35,6 @@ from jobs.session import ray_session
 from jobs.sink import part_name
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, scratch_store
-from storage.bundles import everywhere
-from storage.files import is_remote, local_path, shown
 
 
 @dataclass(frozen=True)

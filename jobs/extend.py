@@ -20,6 +20,8 @@ from engine.extending import (
     remove_pictures,
 )
 from engine.plan import bundle_embedding_plan
+from engine.storage.bundles import bundle_target, check_place, everywhere, open_at
+from engine.storage.files import shown
 from jobs.annotate import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
@@ -28,8 +30,6 @@ from jobs.runner import RunSettings, in_worker
 from jobs.session import ray_session
 from jobs.source import take_inventory
 from jobs.store import absolute, scratch_store
-from storage.bundles import bundle_target, check_place, everywhere, open_at
-from storage.files import shown
 
 SHOWN = 10
 """Unknown tags that are named, the most frequent first."""

@@ -16,6 +16,7 @@ from engine.geometry import Geometry
 from engine.image import DecodeLimits, ImageError, decode
 from engine.picture_stages import decode_stage
 from engine.stage import Plan
+from engine.storage.bundles import open_at
 from jobs.chart import check_drawing
 from jobs.chunks import Inventory
 from jobs.console import Console
@@ -27,7 +28,6 @@ from jobs.session import ray_session
 from jobs.sink import finished_parts
 from jobs.source import SCRATCH, take_inventory
 from jobs.store import Store, absolute
-from storage.bundles import open_at
 
 JOB = "features-job.json"
 GEOMETRY = Geometry(mode="squash", size=SIDE)

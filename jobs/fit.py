@@ -20,6 +20,8 @@ from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
 from engine.plan import embedding_geometry, embedding_plan
 from engine.stage import Plan
+from engine.storage.bundles import bundle_target, check_place, open_at
+from engine.storage.files import shown
 from engine.tensors import Pixels
 from engine.thumbnails import MOST
 from jobs.chunks import Inventory
@@ -35,8 +37,6 @@ from jobs.source import take_inventory
 from jobs.spool import TensorSpool
 from jobs.spread import EmbeddingFile, PartSpread
 from jobs.store import Store, absolute, scratch_for
-from storage.bundles import bundle_target, check_place, open_at
-from storage.files import shown
 
 INPUT_TAGS = f"input_{schema.TAGS}"
 """The column in which a corpus's own tags travel."""

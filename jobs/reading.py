@@ -15,6 +15,8 @@ from botocore.exceptions import BotoCoreError
 from engine import schema
 from engine.errors import ConfigError, CorpusError
 from engine.image import ImageErrorCode
+from engine.storage.files import open_fs, read_most
+from engine.storage.patience import TRIES, is_passing, persist
 from jobs.chunks import Chunk
 from jobs.columns import (
     KEY,
@@ -26,8 +28,6 @@ from jobs.columns import (
     row_ids,
 )
 from jobs.tars import read_samples
-from storage.files import open_fs, read_most
-from storage.patience import TRIES, is_passing, persist
 
 FETCHES = 16
 """URIs that are fetched at a time: their latency, not the processor, is what counts."""

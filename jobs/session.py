@@ -10,7 +10,7 @@ from typing import TypeVar
 import ray
 
 from engine.errors import ConfigError
-from storage.settings import CACHE, PATIENCE
+from engine.storage.settings import CACHE, PATIENCE
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from engine.errors import ConfigError
-from storage.files import absolute, address, is_remote, local_path, open_fs, shown
+from engine.storage.files import absolute, address, is_remote, local_path, open_fs, shown
 
 __all__ = [
     "Store",

@@ -17,6 +17,7 @@ from engine import schema
 from engine.answer import Ask
 from engine.bundle import Bundle
 from engine.config import load_rules
+from engine.storage.bundles import FetchedBundle, open_at
 from serve.batching import Job
 from serve.config import Settings
 from serve.errors import RequestError
@@ -33,7 +34,6 @@ from serve.stages import (
     sliced,
     wanted_plan,
 )
-from storage.bundles import FetchedBundle, open_at
 
 Run = Callable[[Job], Awaitable[Folded]]
 """Folds a slice: here, or in another deployment."""

@@ -18,9 +18,9 @@ from engine.bundle import Bundle, load_bundle
 from engine.errors import BundleError
 from engine.plan import annotation_plan
 from engine.stage import Plan, Worker, Workers
+from engine.storage.bundles import fetch
 from engine.vocabulary_rules import VocabularyRules
 from serve.config import Topology
-from storage.bundles import fetch
 
 Want = Literal["tags", "explained", "embedding", "neighbours"]
 WANTS: tuple[Want, ...] = ("tags", "explained", "embedding", "neighbours")

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.settings import CACHE, PATIENCE
+from engine.storage.settings import CACHE, PATIENCE
 
 SECRET = "a-secret-that-nothing-may-tell"
 BUCKET = "tagloom"

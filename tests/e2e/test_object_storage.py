@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from engine.bundle import load_bundle
 from engine.plan import annotation_plan
 from engine.sample import SamplePicture
+from engine.storage.bundles import open_at
 from jobs.runner import RunSettings, loop_plan
 from jobs.source import take_inventory
 from jobs.store import Store
-from storage.bundles import open_at
 from tests.conftest import Tagloom
 from tests.object_store import BUCKET, SECRET, Fault, ObjectStore
 

@@ -13,14 +13,7 @@ import pytest
 from engine.bundle import MANIFEST, load_bundle
 from engine.errors import BundleError, ConfigError, CorpusError
 from engine.stage import Plan, Stage
-from jobs.chunks import Chunk
-from jobs.reading import read_chunk
-from jobs.session import storage_environment
-from jobs.store import Store, scratch_for, scratch_store
-from serve.config import Settings
-from serve.pipeline import open_bundle
-from serve.stages import reopen
-from storage.bundles import (
+from engine.storage.bundles import (
     FetchedBundle,
     bundle_target,
     check_place,
@@ -29,8 +22,15 @@ from storage.bundles import (
     open_at,
     place_of,
 )
-from storage.files import open_fs, shown
-from storage.settings import CACHE, PATIENCE
+from engine.storage.files import open_fs, shown
+from engine.storage.settings import CACHE, PATIENCE
+from jobs.chunks import Chunk
+from jobs.reading import read_chunk
+from jobs.session import storage_environment
+from jobs.store import Store, scratch_for, scratch_store
+from serve.config import Settings
+from serve.pipeline import open_bundle
+from serve.stages import reopen
 from tests.inputs import inventory_of, rows_of, write_tar
 from tests.object_store import BUCKET, SECRET, Fault, ObjectStore
 

@@ -16,8 +16,8 @@ from botocore.exceptions import (
 )
 
 from engine.errors import ConfigError
-from storage.patience import CutShortError, is_outage, is_passing, patience, persist
-from storage.settings import PATIENCE
+from engine.storage.patience import CutShortError, is_outage, is_passing, patience, persist
+from engine.storage.settings import PATIENCE
 
 
 def _s3(code: str, status: int = 400) -> ClientError:

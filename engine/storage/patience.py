@@ -27,7 +27,7 @@ from tenacity.stop import stop_after_attempt, stop_base, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from engine.errors import ConfigError
-from storage.settings import PATIENCE
+from engine.storage.settings import PATIENCE
 
 T = TypeVar("T")
 

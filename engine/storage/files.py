@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.config import conf
 
 from engine.errors import ConfigError
-from storage.patience import CutShortError, is_outage, patience, persist, status_of
+from engine.storage.patience import CutShortError, is_outage, patience, persist, status_of
 
 CONNECTIONS = 64
 """Of one process to one object store."""

@@ -24,8 +24,8 @@ from engine.bundle import (
 )
 from engine.errors import BundleError, ConfigError
 from engine.stage import Plan, Worker
-from storage.files import is_remote, local_path, open_fs, shown
-from storage.settings import CACHE
+from engine.storage.files import is_remote, local_path, open_fs, shown
+from engine.storage.settings import CACHE
 
 _UNFINISHED = ".unfinished"
 """What is at a URL as long as a bundle is being put there."""
