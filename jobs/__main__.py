@@ -19,6 +19,7 @@ from jobs.corpus_commands import app as corpus_app
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
 from jobs.options import ComputeName, Quiet, TopKText, VocabularyFile, Workers
+from jobs.plan import plan
 
 if TYPE_CHECKING:
     from jobs.annotate import Prepared
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(index_app, name="index")
 app.add_typer(features_app, name="features")
+app.command()(plan)
 
 
 @app.command()
