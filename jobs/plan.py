@@ -247,7 +247,7 @@ def show(asked: "Plan", forecast: "Forecast", sizes: "list[Forecast]", console: 
         f"{one.waiting + one.start:.1f} s, and a picture is {one.read / 1000:,.0f} kB to read and "
         f"{one.written / 1000:,.2f} kB to write"
     )
-    rows = [
+    lines = [
         (
             f"{job.pictures:,}",
             _time(job.seconds),
@@ -259,7 +259,7 @@ def show(asked: "Plan", forecast: "Forecast", sizes: "list[Forecast]", console: 
         for job in (forecast, *(job for job in sizes if job.pictures != forecast.pictures))
     ]
     headings = ("pictures", "time", "5 to 95%", "pictures/s", "waits for", "cost")
-    console.table(f"on {forecast.nodes:,} nodes", headings, rows)
+    console.table(f"on {forecast.nodes:,} nodes", headings, lines)
     used = ", ".join(
         f"{name} {100 * share:.1f}%"
         for name, share in sorted(forecast.used.items(), key=lambda item: -item[1])
