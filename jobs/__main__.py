@@ -29,6 +29,7 @@ from jobs.options import (
     VocabularyFile,
     Workers,
 )
+from jobs.plan import plan
 from jobs.submit_command import SETTINGS as SUBMIT_SETTINGS
 from jobs.submit_command import submit
 
@@ -47,6 +48,7 @@ app.add_typer(index_app, name="index")
 app.add_typer(features_app, name="features")
 app.command()(dedup)
 app.command("submit", context_settings=SUBMIT_SETTINGS)(submit)
+app.command()(plan)
 
 
 @app.command()

@@ -91,6 +91,23 @@ def rows_of_chunk(number: int) -> int:
     return size << min(number // _OFTEN, 4)
 
 
+def chunk_runs(rows: int) -> list[tuple[int, int]]:
+    """The chunks of an input of so many rows in one piece, as (rows of a chunk, how many)."""
+    runs: list[tuple[int, int]] = []
+    number = 0
+    while rows:
+        size = min(rows_of_chunk(number), rows)
+        # Sizes change where steps end, and the last chunk may be smaller.
+        count = min(_STEP - number % _STEP, rows // size)
+        if runs and runs[-1][0] == size:
+            runs[-1] = (size, runs[-1][1] + count)
+        else:
+            runs.append((size, count))
+        number += count
+        rows -= size * count
+    return runs
+
+
 def first_bounds(size: int) -> list[int]:
     """Rows at which a job's first chunk is divided, so that its first results come early."""
     bounds = []

@@ -194,6 +194,7 @@ class SegmentWorker:
         self._name = ray.get_runtime_context().get_worker_id()
         self._watch = Stopwatch()
         self._metrics, self._note = JobMetrics(), worker_note()
+        self._imports = time.process_time()
 
     @cached_property
     def workers(self) -> Workers:
@@ -223,7 +224,7 @@ class SegmentWorker:
             with self._watch.on(WRITING):
                 receipt = write_part(self.store, chunk, table)
         spent = since(before, self._seconds())
-        work = Work(self._name, chunk.rows, began, time.time(), spent)
+        work = Work(self._name, chunk.rows, began, time.time(), spent, self._imports)
         works = [] if self.is_first else json.loads(block.column(_WORKS)[0].as_py())
         works.append(work.to_json())
         self._metrics.add(work, receipt)

@@ -79,12 +79,12 @@ def storage_environment(given: Mapping[str, str]) -> dict[str, dict[str, str]] |
 
 
 @contextmanager
-def running(preparing: AbstractContextManager[T]) -> Iterator[T]:
+def running(preparing: AbstractContextManager[T], cpus: int | None = None) -> Iterator[T]:
     """A `ray_session`, entered while a thread enters `preparing`; gives what that gives.
 
     Ray takes seconds to start, most of which it waits.
     """
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         prepared = pool.submit(stack.enter_context, preparing)
-        with ray_session():
+        with ray_session(cpus):
             yield prepared.result()

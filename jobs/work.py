@@ -23,6 +23,7 @@ class Work:
         began, ended: Unix time in seconds, which other processes can compare with theirs.
         seconds: wall seconds by what they went into; what is missing to `ended - began` went
             into nothing that has a name.
+        imports: CPU seconds that the worker's process had used when it became a worker.
     """
 
     worker: str
@@ -30,6 +31,7 @@ class Work:
     began: float
     ended: float
     seconds: Mapping[str, float]
+    imports: float = 0.0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

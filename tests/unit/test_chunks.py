@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.chunks import first_bounds, rows_of_chunk
+from jobs.chunks import chunk_runs, first_bounds, rows_of_chunk
 from jobs.cutting import MOST_PASSES
 from tests.inputs import column, inventory_of, rows_of, write_files, write_tar
 
@@ -20,11 +20,15 @@ def test_chunks_grow_with_what_is_listed_and_stay_in_bounds() -> None:
 
 
 def test_a_billion_rows_make_less_than_a_hundred_thousand_chunks() -> None:
-    chunks = rows = 0
-    while rows < 10**9:
-        rows += rows_of_chunk(chunks)
-        chunks += 1
-    assert 80_000 < chunks < 100_000
+    assert 80_000 < sum(count for _, count in chunk_runs(10**9)) < 100_000
+
+
+@given(rows=st.integers(0, 200_000))
+def test_runs_of_chunks_are_the_chunks_one_by_one(rows: int) -> None:
+    sizes = []
+    while sum(sizes) < rows:
+        sizes.append(min(rows_of_chunk(len(sizes)), rows - sum(sizes)))
+    assert [size for size, count in chunk_runs(rows) for _ in range(count)] == sizes
 
 
 def test_a_job_begins_with_small_chunks() -> None:
