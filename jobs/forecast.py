@@ -18,7 +18,8 @@ from pydantic import (
 
 from jobs.chunks import chunk_runs
 from jobs.measured import Measured
-from jobs.simulation import Limit, Outcome, Pipeline, Runs, Segment, simulate
+from jobs.pipeline import Limit, Outcome, Pipeline, Runs, Segment
+from jobs.simulation import simulate
 
 SIZES = (10**6, 10**7, 10**8, 10**9, 10**10)
 """Pictures of the jobs that a plan tells of beside the one that is asked for."""
@@ -173,9 +174,10 @@ class Plan:
     def _slice(self, pictures: int, nodes: int) -> tuple[Runs, int, float]:
         """Chunks and machines that are simulated, and what share of all machines these are."""
         runs = chunk_runs(pictures)
-        if nodes == 1 and self.measured.early and len(runs) > 1:
+        (size, count), *rest = runs
+        if nodes == 1 and self.measured.early and (rest or count > 1):
             # Where Ray starts for this job alone, the first chunk is done by then.
-            runs = runs[1:]
+            runs = [(size, count - 1), *rest]
         machines = min(nodes, max(1, _WORKERS // self.cluster.cpus))
         share = machines / nodes
         sliced, before = [], 0

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError
-from jobs.simulation import Limit, Pipeline, Segment, simulate
+from jobs.pipeline import Limit, Pipeline, Segment
+from jobs.simulation import simulate
 
 HOUR = 3600.0
 
