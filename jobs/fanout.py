@@ -18,6 +18,8 @@ from engine.index import LocalShards, ShardMap, Shortlist, load_map, load_shard,
 from engine.index.shortlist import joined
 from engine.picture_stages import MakeScore
 from engine.stage import Plan
+from engine.storage.bundles import FetchedBundle
+from engine.storage.files import shown
 
 F = TypeVar("F", np.float32, np.float64)
 
@@ -73,11 +75,16 @@ class RayShards:
 
 
 def check_way(bundle: Bundle, way: IndexWay) -> None:
-    """Refuse to fan out what is in one piece.
+    """Refuse to fan out what is in one piece, or not where actors on any node could read it.
 
     Raises:
-        ConfigError: no index of the bundle is in shards.
+        ConfigError: no index of the bundle is in shards, or the bundle was fetched from a URL.
     """
+    if way == "fan-out" and isinstance(bundle, FetchedBundle):
+        raise ConfigError(
+            f"{shown(bundle.url)}: the shards of a bundle at a URL cannot be fanned out; name its "
+            "copy in a folder that all nodes see, or leave --index out"
+        )
     if way == "fan-out" and not bundle.shard_maps:
         raise ConfigError(
             f"{bundle.folder}: no index of it is in shards that could be fanned out; fit it with "

@@ -184,10 +184,18 @@ def cluster_of(nodes: int, cpus: int = 1) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def two_nodes() -> Iterator[Cluster]:
-    """A head and another node, each of one CPU. Who kills one leaves two behind."""
+def cluster_of_two() -> Iterator[Cluster]:
     with cluster_of(2) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def two_nodes(cluster_of_two: Cluster) -> Cluster:
+    """A head and another node, each of one CPU; new ones if the head was killed."""
+    if not cluster_of_two.nodes[0].processes():
+        cluster_of_two.kill()
+        cluster_of_two.start(2)
+    return cluster_of_two
 
 
 def parts(output: Path) -> list[Path]:

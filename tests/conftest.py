@@ -27,6 +27,7 @@ from jobs.annotate import annotate
 from jobs.console import Console
 from jobs.session import ray_session
 from tests.clusters import canonical
+from tests.clusters import cluster_of_two as cluster_of_two
 from tests.clusters import two_nodes as two_nodes
 from tests.features import cheap_features
 from tests.gates import Gate

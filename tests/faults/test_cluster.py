@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.clusters import PATIENCE, Cluster, canonical, counts, parts, wait_until
+from tests.conftest import Tagloom
 from tests.gates import ROWS, Gate
 
 
@@ -70,7 +71,8 @@ def test_a_job_outlives_a_node(
     _check(output, undisturbed)
 
 
-def test_the_same_command_goes_on_when_the_head_was_killed(
+def test_the_same_job_goes_on_elsewhere_when_the_head_was_killed(
+    tagloom: Tagloom,
     two_nodes: Cluster,
     gate: Gate,
     gated_rows: Path,
@@ -89,12 +91,10 @@ def test_the_same_command_goes_on_when_the_head_was_killed(
     assert before
     assert not (output / "manifest.json").exists()
 
-    two_nodes.kill()
-    two_nodes.start(2)
     gate.open.set()
-    with _submitted(two_nodes, gated_rows, bundle_folder, output) as job:
-        _, err = job.communicate(timeout=PATIENCE)
-    assert job.returncode == 0, err
-    assert f"going on: {len(before)} of" in err
+    words = ["--input", gated_rows, "--bundle", bundle_folder, "--output", output]
+    run = tagloom("annotate", *words)
+    assert run.code == 0, run.err
+    assert f"going on: {len(before)} of" in run.err
     assert {part: part.stat().st_mtime_ns for part in before} == before
     _check(output, undisturbed)

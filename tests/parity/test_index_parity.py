@@ -16,6 +16,7 @@ from engine.extending import Newcomers, add_pictures
 from engine.fitting import Material, fit_bundle
 from engine.group import Solo
 from engine.plan import annotation_plan
+from engine.storage.bundles import FetchedBundle
 from jobs.chunks import Inventory
 from jobs.fanout import IndexWay, RayShards, check_way, fanned_out
 from jobs.runner import RunSettings, loop_plan, run_plan
@@ -97,6 +98,9 @@ def test_what_is_in_one_piece_is_not_fanned_out(bundle_folder: Path, bundle: Bun
     check_way(bundle, "fan-out")
     with pytest.raises(ConfigError, match="no index of it is in shards that could be fanned out"):
         check_way(load_bundle(bundle_folder), "fan-out")
+    fetched = FetchedBundle(bundle.folder, bundle.manifest, bundle.rules, "s3://bucket/bundle")
+    with pytest.raises(ConfigError, match="s3://bucket/bundle: the shards .* cannot be fanned out"):
+        check_way(fetched, "fan-out")
 
 
 def test_the_command_fans_out_what_pictures_came_into_and_left(
