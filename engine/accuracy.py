@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine import schema
-from engine.bundle import Deviation
 from engine.config import FitConfig
 from engine.embed import Compute, backbone, candidates, graph_name, load_embedder, this_machine
 from engine.geometry import Geometry, Pixels
+from engine.manifest import Deviation
 from engine.picture_stages import decode_stage
 from engine.plan import embedding_geometry
 

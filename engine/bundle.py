@@ -1,16 +1,13 @@
 """The bundle: a folder with everything that annotation needs, each file under its sha256."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
 
 from engine.annotators import REGISTRY
 from engine.cut import Cut
@@ -18,9 +15,8 @@ from engine.embed import Compute, backbone
 from engine.ensemble import Ensemble
 from engine.errors import BundleError
 from engine.fusion import Fusion
-from engine.geometry import Geometry, Pixels
-from engine.image import DecodeLimits
-from engine.index import IndexEntry, ShardMap, Shards, load_map
+from engine.index import ShardMap, Shards, load_map
+from engine.manifest import MANIFEST, Manifest, manifest_text, read_manifest
 from engine.quantity import Quantity
 from engine.recipe import Annotator, Shardable
 from engine.swap import put_in_place
@@ -29,80 +25,11 @@ from engine.thumbnails import Thumbnails
 from engine.vocab import Vocabulary, check_digest
 from engine.vocabulary_rules import VocabularyRules
 
-FORMAT = 4
-MANIFEST = "manifest.json"
 RULES = "rules.json"
 """File of the vocabulary rules that the bundle was fitted with, if there were any."""
 
 QUANTITY = "quantity"
 """Folder of what says how many tags a picture gets, where that is no annotator."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BackboneEntry(_Part):
-    """Which weights the embeddings come from, what computes them, and from which pixels.
-
-    Attributes:
-        graph: folder in the bundle of the graph exported for `compute`; None: torch computes.
-    """
-
-    name: str
-    weights_sha256: str
-    geometry: Geometry
-    compute: Compute
-    pixels: Pixels = "reference"
-    graph: str | None = None
-
-
-class Deviation(_Part):
-    """How far a way from bytes to embeddings is from the reference, on a sample of pictures.
-
-    Attributes:
-        compute, pixels: the way.
-        pictures: in the sample.
-        cosine: the least between a picture's embedding and that of torch in float32.
-        same_tags: share of the pictures that get the same five best tags, in any order.
-    """
-
-    compute: Compute
-    pixels: Pixels
-    pictures: int
-    cosine: float
-    same_tags: float
-
-
-class Manifest(_Part):
-    """What a bundle is made of, and what it was made from.
-
-    Attributes:
-        annotators: name in the bundle -> kind in the registry.
-        fingerprints: sha256 of the corpus (ids, tags, embeddings) and of the configuration.
-        metrics: figures on the validation part, by annotator and for the fusion ('fused').
-        accuracy: the ways that were tried, from the fastest on; the last is the one taken.
-        index: by annotator, the index that it searches: its kind, memory and recall.
-        notes: what a user should know of the fit.
-        files: path in the bundle -> sha256.
-    """
-
-    format: int = FORMAT
-    vocabulary: str
-    backbone: BackboneEntry
-    limits: DecodeLimits
-    annotators: dict[str, str]
-    fingerprints: dict[str, str]
-    metrics: dict[str, dict[str, float]]
-    accuracy: tuple[Deviation, ...] = ()
-    index: dict[str, IndexEntry] = {}
-    notes: tuple[str, ...] = ()
-    files: dict[str, str] = {}
-
-    @property
-    def id(self) -> str:
-        """The bundle's id: a digest of all it says, and so of every file in it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -240,44 +167,6 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def read_manifest(content: bytes | None, folder: str) -> Manifest:
-    """What the manifest of a bundle says; None: there is no such file in `folder`.
-
-    Raises:
-        BundleError: there is no bundle, it is of another format, or its manifest was changed.
-    """
-    if content is None:
-        raise BundleError(
-            f"{folder}: no bundle there ({MANIFEST} is missing); make one with "
-            "'tagloom fit --corpus PATH --out BUNDLE', or use '--bundle imagenet'"
-        )
-    path = f"{folder}/{MANIFEST}"
-    try:
-        text = content.decode()
-        said = json.loads(text)
-        said.pop("id", None)
-        if said.get("format") != FORMAT:
-            raise BundleError(
-                f"{path}: bundle format {said.get('format')!r}, but this version reads "
-                f"{FORMAT}; fit the bundle again"
-            )
-        manifest = Manifest.model_validate(said)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BundleError(
-            f"{path}: not a bundle's manifest ({str(error).splitlines()[0]}); copy the bundle "
-            "again from where it was made, or fit it again"
-        ) from error
-    if text != _text(manifest):
-        raise BundleError(
-            f"{path}: was changed since the bundle was made (it is not what its id '{manifest.id}' "
-            "stands for); copy the bundle again, or fit it again"
-        )
-    outside = [name for name in manifest.files if not _is_within(PurePosixPath(name))]
-    if outside:
-        raise BundleError(f"{path}: names {outside}, outside the bundle; do not use this bundle")
-    return manifest
-
-
 def check_target(folder: Path, overwrite: bool) -> None:
     """Refuse to write a bundle where something is already.
 
@@ -319,17 +208,8 @@ def seal_bundle(draft: Path, manifest: Manifest) -> Manifest:
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     digests = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
     sealed = manifest.model_copy(update={"files": digests})
-    (draft / MANIFEST).write_text(_text(sealed), encoding="utf-8", newline="\n")
+    (draft / MANIFEST).write_text(manifest_text(sealed), encoding="utf-8", newline="\n")
     return sealed
-
-
-def _is_within(name: PurePosixPath) -> bool:
-    return not name.is_absolute() and ".." not in name.parts
-
-
-def _text(manifest: Manifest) -> str:
-    content = {"id": manifest.id, **json.loads(manifest.model_dump_json())}
-    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def _sha256(path: Path) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine.bundle import MANIFEST, Bundle, Manifest, seal_bundle
+from engine.bundle import Bundle, seal_bundle
 from engine.errors import ConfigError, CorpusError
 from engine.index import IndexEntry
+from engine.manifest import MANIFEST, Manifest
 from engine.recipe import Annotator, Extensible
 from engine.thumbnails import save_thumbnails
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine import schema
 from engine.accuracy import Score, choose_way
-from engine.bundle import QUANTITY, RULES, BackboneEntry, Manifest, seal_bundle
+from engine.bundle import QUANTITY, RULES, seal_bundle
 from engine.config import FitConfig
 from engine.corpus import Corpus
 from engine.cut import Cut
@@ -22,6 +22,7 @@ from engine.feature_stages import FOLDER
 from engine.fusion import Fusion, speaking
 from engine.group import Group
 from engine.index import IndexEntry
+from engine.manifest import BackboneEntry, Manifest
 from engine.members import (
     Members,
     RunFit,

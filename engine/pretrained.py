@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.accuracy import choose_way
 from engine.annotators.class_posterior import ClassPosterior
-from engine.bundle import BackboneEntry, Manifest, new_bundle, seal_bundle
+from engine.bundle import new_bundle, seal_bundle
 from engine.calibration import Calibration
 from engine.config import EmbedConfig, FitConfig
 from engine.cut import Cut
@@ -16,6 +16,7 @@ from engine.ensemble import Ensemble
 from engine.fusion import Fusion
 from engine.image import DecodeLimits
 from engine.imagenet import class_tags
+from engine.manifest import BackboneEntry, Manifest
 from engine.vocab import Vocabulary
 from engine.wordnet import find_wordnet
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine import schema
-from engine.bundle import Bundle, Manifest
+from engine.bundle import Bundle
 from engine.errors import ConfigError, CorpusError
 from engine.extending import (
     Newcomers,
@@ -19,10 +19,11 @@ from engine.extending import (
     extensible_annotators,
     remove_pictures,
 )
+from engine.manifest import Manifest
 from engine.plan import bundle_embedding_plan
 from engine.storage.bundles import bundle_target, check_place, everywhere, open_at
 from engine.storage.files import shown
-from jobs.annotate import open_bundle
+from jobs.bundles import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.fit import INPUT_TAGS, Embedded, embed_pictures

@@ -13,16 +13,9 @@ from pathlib import Path
 
 from fsspec import AbstractFileSystem
 
-from engine.bundle import (
-    MANIFEST,
-    Bundle,
-    Manifest,
-    check_target,
-    load_bundle,
-    new_bundle,
-    read_manifest,
-)
+from engine.bundle import Bundle, check_target, load_bundle, new_bundle
 from engine.errors import BundleError, ConfigError
+from engine.manifest import MANIFEST, Manifest, read_manifest
 from engine.stage import Plan, Worker
 from engine.storage.files import is_remote, local_path, open_fs, shown
 from engine.storage.settings import CACHE

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score
 
 from engine import schema
 from engine.annotators import REGISTRY
-from engine.bundle import BackboneEntry, Manifest, load_bundle, new_bundle, seal_bundle
+from engine.bundle import load_bundle, new_bundle, seal_bundle
 from engine.calibration import Calibration
 from engine.corpus import Corpus
 from engine.cut import Cut
@@ -28,6 +28,7 @@ from engine.fitting import Material, ranked_tags
 from engine.fusion import Fusion, speaking
 from engine.group import Solo
 from engine.image import DecodeLimits
+from engine.manifest import BackboneEntry, Manifest
 from engine.numerics.metrics import picture_metrics
 from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary

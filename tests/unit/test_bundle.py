@@ -10,15 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.annotators.prior import Prior
-from engine.bundle import (
-    MANIFEST,
-    BackboneEntry,
-    Manifest,
-    check_target,
-    load_bundle,
-    new_bundle,
-    seal_bundle,
-)
+from engine.bundle import check_target, load_bundle, new_bundle, seal_bundle
 from engine.calibration import Calibration
 from engine.cut import Cut
 from engine.embed import backbone
@@ -26,6 +18,7 @@ from engine.ensemble import Ensemble
 from engine.errors import BundleError
 from engine.fusion import Fusion
 from engine.image import DecodeLimits
+from engine.manifest import MANIFEST, BackboneEntry, Manifest
 from engine.pretrained import write_imagenet_bundle
 from engine.thumbnails import save_thumbnails
 from engine.vocab import Vocabulary

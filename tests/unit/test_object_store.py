@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.bundle import MANIFEST, load_bundle
+from engine.bundle import load_bundle
 from engine.errors import BundleError, ConfigError, CorpusError
+from engine.manifest import MANIFEST
 from engine.stage import Plan, Stage
 from engine.storage.bundles import (
     FetchedBundle,
@@ -293,7 +294,7 @@ def test_a_bundle_that_is_not_whole_is_none(
 
 
 def test_a_bundle_names_no_file_outside_of_it(bundle_folder: Path, tmp_path: Path) -> None:
-    from engine.bundle import read_manifest
+    from engine.manifest import read_manifest
 
     manifest = load_bundle(bundle_folder).manifest.model_copy(update={"files": {"../x": "0"}})
     content = {"id": manifest.id, **json.loads(manifest.model_dump_json())}
