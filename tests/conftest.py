@@ -34,7 +34,10 @@ from tests.gates import Gate
 from tests.gates import gate as gate
 from tests.gates import gate_server as gate_server
 from tests.gates import gated_rows as gated_rows
-from tests.object_store import Proxy, _store, object_store, store_proxy  # noqa: F401
+from tests.object_store import Proxy
+from tests.object_store import _store as _store
+from tests.object_store import object_store as object_store
+from tests.object_store import store_proxy as store_proxy
 
 PICTURES = 280
 
@@ -137,7 +140,7 @@ def social_bundle_folder(tmp_path_factory: pytest.TempPathFactory, material: Mat
 
 
 @pytest.fixture(scope="session")
-def cluster(store_proxy: Proxy) -> Iterator[None]:  # noqa: F811
+def cluster(store_proxy: Proxy) -> Iterator[None]:
     """Ray with two CPUs, for all the tests that run jobs in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
