@@ -35,23 +35,18 @@ TARGET = 0.2
 
 CHILD = """
 import sys
-from contextlib import contextmanager
-from jobs.session import running
+from functools import partial
+from jobs.beginning import beginning
+from jobs.console import Console
+from jobs.options import run_settings
 
 source, bundle, output, workers, cpus = sys.argv[1:]
 
-@contextmanager
-def prepared():
-    # Beside Ray's start, as the command imports it.
-    from jobs.annotate import preparing
-    from jobs.console import Console
-    with preparing(source, bundle, output, 5, Console(quiet=True)) as job:
-        yield job
-
 if __name__ == "__main__":
-    with running(prepared(), int(cpus)) as job:
-        from jobs.runner import RunSettings
-        job.run(settings=RunSettings(workers=int(workers)))
+    settings = partial(run_settings, int(workers))
+    asked = (source, bundle, output, "5", Console(quiet=True), settings)
+    with beginning(*asked, cpus=int(cpus)) as job:
+        job.run()
 """
 
 

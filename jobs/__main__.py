@@ -6,19 +6,20 @@ Each command imports its job when it runs: torch and Ray take seconds that `--he
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from engine.errors import TagloomError
+from jobs.beginning import beginning
 from jobs.console import Console
 from jobs.corpus_commands import app as corpus_app
 from jobs.dedup_command import dedup
 from jobs.feature_commands import app as features_app
 from jobs.index_commands import app as index_app
+from jobs.learning_commands import evaluate, fit, table
 from jobs.options import (
     ComputeName,
     Connections,
@@ -28,15 +29,14 @@ from jobs.options import (
     TopKText,
     VocabularyFile,
     Workers,
+    run_settings,
 )
 from jobs.plan import plan
 from jobs.submit_command import SETTINGS as SUBMIT_SETTINGS
 from jobs.submit_command import submit
 
 if TYPE_CHECKING:
-    from jobs.annotate import Prepared
-    from jobs.fanout import IndexWay
-    from jobs.runner import RunSettings
+    pass
 
 app = typer.Typer(
     help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",
@@ -46,48 +46,12 @@ app = typer.Typer(
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(index_app, name="index")
 app.add_typer(features_app, name="features")
+app.command()(fit)
+app.command()(evaluate)
+app.command()(table)
 app.command()(dedup)
 app.command("submit", context_settings=SUBMIT_SETTINGS)(submit)
 app.command()(plan)
-
-
-@app.command()
-def fit(
-    corpus: Annotated[str, typer.Option(help="Tagged pictures: a folder, Parquet or tars.")],
-    out: Annotated[str, typer.Option(help="Where the bundle goes: a folder or a URL.")],
-    config: Annotated[Path | None, typer.Option(help="A TOML file; without: the defaults.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, such as seed=1; repeatable.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
-    vocabulary: VocabularyFile = None,
-    max_index_memory: Annotated[
-        str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
-    ] = None,
-    max_shard_memory: Annotated[
-        str | None, typer.Option(help="Divide the index into shards of so much memory at most.")
-    ] = None,
-    scratch: Annotated[
-        str | None, typer.Option(help="A folder that all nodes see; without: beside --out.")
-    ] = None,
-    workers: Workers = None,
-    connections: Connections = 64,
-    quiet: Quiet = False,
-) -> None:
-    """Learn a bundle from a tagged corpus."""
-    from engine.config import limit_index_memory, limit_shard_memory, load_config, with_rules
-    from jobs.fit import fit as run_fit
-    from jobs.runner import RunSettings
-
-    chosen = load_config(config, set_ or ())
-    if vocabulary is not None:
-        chosen = with_rules(chosen, vocabulary)
-    if max_index_memory is not None:
-        chosen = limit_index_memory(chosen, max_index_memory)
-    if max_shard_memory is not None:
-        chosen = limit_shard_memory(chosen, max_shard_memory)
-    settings = RunSettings(workers=workers, connections=connections)
-    run_fit(corpus, out, chosen, Console(quiet), overwrite, settings, scratch)
 
 
 @app.command()
@@ -129,57 +93,15 @@ def annotate(
     assert bundle is not None
     from jobs.job_log import driver_note
 
-    asked = (input_, bundle, output, top_k, console, compute)
-    with (
-        driver_note(log) as note,
-        _annotating(*asked, rules=vocabulary, index=index) as job,
-    ):
-        settings = _run_settings(workers, connections, index, max_index_memory)
-        account = job.run(max_failed, settings, note=note)
+    settings = partial(run_settings, workers, connections, index, max_index_memory)
+    asked = (input_, bundle, output, top_k, console, settings, compute)
+    with driver_note(log) as note, beginning(*asked, rules=vocabulary) as job:
+        account = job.run(max_failed, note=note)
     console.say(
         f"{account.rows:,} pictures: {account.tagged:,} tagged, {account.failed:,} failed "
         f"{dict(account.errors) or ''}".rstrip()
     )
     typer.echo(account.model_dump_json())
-
-
-def _annotating(
-    source: str,
-    bundle: str,
-    output: str,
-    top_k: str,
-    console: Console,
-    compute: str | None,
-    pictures: int | None = None,
-    rules: Path | None = None,
-    index: "IndexWay" = "auto",
-) -> "AbstractContextManager[Prepared]":
-    from jobs.session import running
-
-    @contextmanager
-    def preparing() -> "Iterator[Prepared]":
-        # Imported in here, beside Ray's start, and not before it: these take a second or two.
-        from engine.cut import parse_top_k
-        from jobs.annotate import preparing
-
-        chosen = parse_top_k(top_k)
-        asked = (source, bundle, output, chosen, console, compute, pictures, rules, index)
-        with preparing(*asked) as job:
-            yield job
-
-    return running(preparing())
-
-
-def _run_settings(
-    workers: int | None, connections: int, index: "IndexWay", max_index_memory: str | None
-) -> "RunSettings":
-    from engine.index import parse_memory
-    from jobs.runner import RunSettings
-
-    limit = None if max_index_memory is None else parse_memory(max_index_memory)
-    return RunSettings(
-        workers=workers, connections=connections, index=index, max_index_memory=limit
-    )
 
 
 def _annotate_remotely(
@@ -216,90 +138,24 @@ def profile(
     diary = Diary(began, keeps=True)
     with (
         scratch_beside(Path("annotated")) as work,
-        _annotating(input_, bundle, f"{work}/out", "5", console, compute, pictures) as job,
+        beginning(
+            input_,
+            bundle,
+            f"{work}/out",
+            "5",
+            console,
+            partial(run_settings, workers),
+            compute,
+            pictures,
+        ) as job,
     ):
         from jobs.profile import show, summary
-        from jobs.runner import RunSettings
 
-        settings = RunSettings(workers=workers)
-        account = job.run(settings=settings, diary=diary)
+        account = job.run(diary=diary)
     found = summary(diary, account.rows)
     show(found, console)
     if as_json:
         typer.echo(found.to_json())
-
-
-@app.command()
-def evaluate(
-    bundle: Annotated[str, typer.Option(help="A bundle's folder or URL, or 'imagenet'.")],
-    corpus: Annotated[str, typer.Option(help="Tagged pictures that the bundle has not seen.")],
-    out: Annotated[str, typer.Option(help="A new folder or URL for metrics.json, words.json.")],
-    words: Annotated[
-        Path | None, typer.Option(help="Give and count these words alone, one a line.")
-    ] = None,
-    top_k: TopKText = "5",
-    report: Annotated[
-        bool, typer.Option("--report", help="Write report.html too: one page to look at.")
-    ] = False,
-    workers: Workers = None,
-    connections: Connections = 64,
-    index: IndexSearch = "auto",
-    max_index_memory: IndexMemory = None,
-    quiet: Quiet = False,
-) -> None:
-    """Measure a bundle: precision, recall, F1 and N+ by word and picture, order, calibration."""
-    from engine.cut import parse_top_k
-    from jobs.evaluate import evaluate as run_evaluate
-    from jobs.evaluate import show
-    from jobs.store import absolute
-
-    console = Console(quiet)
-    settings = _run_settings(workers, connections, index, max_index_memory)
-    chosen = parse_top_k(top_k)
-    result = run_evaluate(bundle, corpus, out, chosen, console, words, settings, report)
-    show(result, console)
-    if report:
-        console.say(f"report: {absolute(out)}/report.html")
-    typer.echo(json.dumps(result.to_json()))
-
-
-@app.command()
-def table(
-    config: Annotated[str, typer.Argument(help="A table's TOML file, or 'murthy2015'.")],
-    corpus: Annotated[
-        list[str], typer.Option(help="NAME=PATH of tagged pictures; repeat it for several corpora.")
-    ],
-    out: Annotated[Path, typer.Option(help="A new folder, or one to go on with.")],
-    test: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=PATH of a corpus's test part; without: a share is held out."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, such as seeds=[0,1,2].")
-    ] = None,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Rebuild a paper's table: fit and measure its rows, and write table.md, .json and .png."""
-    from engine.table.config import load_table
-    from jobs.runner import RunSettings
-    from jobs.table import build_table, show, table_path
-    from jobs.table_corpora import parse_places
-
-    console = Console(quiet)
-    report = build_table(
-        load_table(table_path(config), set_ or ()),
-        parse_places(corpus, "--corpus"),
-        parse_places(test or (), "--test"),
-        out,
-        console,
-        RunSettings(workers=workers),
-    )
-    show(report, console)
-    console.say(f"the table is at {out}")
-    if report.failed:
-        console.error(f"{report.failed} runs have no figures; see the end of {out}/table.md")
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -339,7 +195,7 @@ def serve(
 ) -> None:
     """Tag pictures over HTTP, with a page to try it at /, until it is stopped."""
     from engine.storage.bundles import place_of
-    from jobs.annotate import open_bundle
+    from jobs.bundles import open_bundle
     from serve.config import load_settings
     from serve.local import run
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from pydantic import BaseModel, ConfigDict
-
 from engine.bundle import Bundle
 from engine.config import load_rules
 from engine.cut import TopK
@@ -19,63 +17,24 @@ from engine.embed import Compute
 from engine.errors import ConfigError, CorpusError
 from engine.plan import annotation_plan
 from engine.stage import Plan
-from engine.storage.bundles import everywhere, open_at, place_of
-from engine.storage.files import is_remote
+from engine.storage.bundles import everywhere, place_of
 from jobs.beside import GRACE, Beside, listing
+from jobs.bundles import open_bundle
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
-from jobs.fanout import IndexWay, check_way
-from jobs.job import JOB, Job, check_apart, check_same, check_unchanged, earlier_job
+from jobs.fanout import check_way
+from jobs.job import JOB, Job, check_apart, check_same, check_unchanged, noted
 from jobs.job_log import Note
 from jobs.lease import Lease, held
-from jobs.runner import BATCH, RunSettings, run_plan
+from jobs.runner import RunSettings, reads_beside, run_plan
 from jobs.session import running
 from jobs.sink import Receipt
 from jobs.source import SCRATCH
 from jobs.store import Store, absolute
-from jobs.tally import Tally, finished
+from jobs.tally import Account, Tally, finished
 from jobs.work import Diary
 
 MANIFEST = "manifest.json"
-
-
-class Account(BaseModel):
-    """The job's manifest: rows in = tagged + failed, and how many failed by code."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int
-    tagged: int
-    failed: int
-    errors: dict[str, int]
-    ignored_files: int
-    parts: int
-    bundle_id: str
-    input: str
-    top_k: TopK
-    seconds: float
-    pictures_per_second: float
-
-
-def open_bundle(name: str, console: Console) -> Bundle:
-    """Open a bundle's folder or URL, or make the bundle of ImageNet's classes if that is meant.
-
-    Raises:
-        BundleError: it cannot be used here.
-        ConfigError: the store at its URL does not give it.
-    """
-    if not is_remote(name) and not Path(name).exists():
-        # Here, not above: it imports what makes bundles, torch and all.
-        from engine import pretrained
-
-        if name == pretrained.NAME:
-            folder = Path.home() / ".cache" / "tagloom" / "bundles" / name
-            with console.waiting("preparing the ImageNet bundle"):
-                pretrained.write_imagenet_bundle(folder)
-            name = str(folder)
-    bundle = open_at(name)
-    bundle.check_backbone()
-    return bundle
 
 
 def annotate(
@@ -97,10 +56,9 @@ def annotate(
         TagloomError: the input, the bundle or the output is not as it must be, or more than the
             share `max_failed` of the pictures failed.
     """
-    way = (settings or RunSettings()).index
-    begun = preparing(source, bundle_name, output, top_k, console, compute, index=way)
-    with running(begun) as job:
-        return job.run(max_failed, settings)
+    settings = settings or RunSettings()
+    with running(preparing(source, bundle_name, output, top_k, console, settings, compute)) as job:
+        return job.run(max_failed)
 
 
 @dataclass(frozen=True)
@@ -121,6 +79,7 @@ class Prepared:
         early: a part that is being made while Ray starts.
         listed: Unix time at which the input was listed, or at which the job need not wait for that.
         lease: says that no other job writes into the store.
+        settings: how it is run.
     """
 
     bundle: Bundle
@@ -134,11 +93,11 @@ class Prepared:
     listed: float
     started: float
     lease: Lease
+    settings: RunSettings
 
     def run(
         self,
         max_failed: float = 1.0,
-        settings: RunSettings | None = None,
         diary: Diary | None = None,
         note: Note | None = None,
     ) -> Account:
@@ -148,14 +107,14 @@ class Prepared:
             diary: gets what the job's time went into.
             note: gets each part that is made.
         """
-        settings, diary = settings or RunSettings(), diary or Diary()
+        diary = diary or Diary()
         diary.mark("listing", self.listed)
         diary.mark("starting Ray")
         tally = self.tally
         done_before = tally.rows
         job = self.job
         with self.console.progress("annotating", job.rows, done_before, tally.failed) as advance:
-            for receipt in self._receipts(settings):
+            for receipt in self._receipts():
                 self.lease.check()
                 tally.add(receipt)
                 job = self._completed(job)
@@ -207,9 +166,9 @@ class Prepared:
                 "same command with a higher limit goes on from them"
             )
 
-    def _receipts(self, settings: RunSettings) -> Iterator[Receipt]:
+    def _receipts(self) -> Iterator[Receipt]:
         """Of all the parts that are still to be made, the early one among them."""
-        limit = self.bundle.manifest.limits.max_bytes
+        settings, limit = self.settings, self.bundle.manifest.limits.max_bytes
         early = self.early
         skip = frozenset(self.tally.digests) | ({early.chunk.name} if early else set())
         chunks = self.beside.chunks()
@@ -239,10 +198,10 @@ def preparing(
     output: str,
     top_k: TopK,
     console: Console,
+    settings: RunSettings,
     compute: str | None = None,
     pictures: int | None = None,
     rules: Path | None = None,
-    index: IndexWay = "auto",
 ) -> Iterator[Prepared]:
     """Do what a job begins with and needs no Ray; leave nothing behind if it ends in an error.
 
@@ -252,7 +211,6 @@ def preparing(
     Args:
         pictures: only so many of the first, rounded up to whole chunks; None: all.
         rules: a TOML file of vocabulary rules; None: the bundle's own alone.
-        index: how it is searched, see `RunSettings`.
 
     Raises:
         TagloomError: the input, the bundle or the output is not as it must be.
@@ -263,15 +221,15 @@ def preparing(
     store = Store(output)
     check_apart(source, store)
     # Before anything is written there, and again when no other job can be at it.
-    earlier_job(store)
+    noted(store, JOB, Job)
     with (
         held(store, console) as lease,
         _tidy(store),
         listing(source, store, pictures) as beside,
     ):
-        earlier = earlier_job(store)
+        earlier = noted(store, JOB, Job)
         bundle = open_bundle(bundle_name, console)
-        check_way(bundle, index)
+        check_way(bundle, settings.index)
         if rules is not None:
             bundle = replace(bundle, rules=load_rules(rules))
         plan = everywhere(annotation_plan(bundle, top_k, compute=way), bundle)
@@ -302,9 +260,11 @@ def preparing(
         may = not os.environ.get("RAY_ADDRESS") and not bundle.shard_maps
         if chunk and may and bundle.graph_for(way):
             limit = bundle.manifest.limits.max_bytes
-            early = Early(chunk, beside.make_part(plan, chunk, BATCH, limit, store))
+            reads = reads_beside(settings, limit)
+            early = Early(chunk, beside.make_part(plan, chunk, reads, store))
+        times = (listed, started)
         yield Prepared(
-            bundle, plan, store, console, job, beside, tally, early, listed, started, lease
+            bundle, plan, store, console, job, beside, tally, early, *times, lease, settings
         )
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from engine.errors import CorpusError, TagloomError
 from engine.stage import Plan
 from jobs.chunks import Chunk, Totals
-from jobs.reading import read_chunk
+from jobs.reading import ReadSettings, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.source import list_chunks
 from jobs.store import Store
@@ -88,10 +88,10 @@ class Beside:
             self._held.append(news)
 
     def make_part(
-        self, plan: Plan, chunk: Chunk, batch: int, max_bytes: int, store: Store
+        self, plan: Plan, chunk: Chunk, reads: ReadSettings, store: Store
     ) -> Future[Receipt]:
         """Begin to work on a chunk, as a worker of Ray's would."""
-        return self._pool.submit(_make_part, plan, chunk, batch, max_bytes, store)
+        return self._pool.submit(_make_part, plan, chunk, reads, store)
 
 
 @contextmanager
@@ -141,12 +141,13 @@ def _end_with_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _make_part(plan: Plan, chunk: Chunk, batch: int, max_bytes: int, store: Store) -> Receipt:
+def _make_part(plan: Plan, chunk: Chunk, reads: ReadSettings, store: Store) -> Receipt:
     began = time.time()
     # As in a worker: how a product is shared out among threads decides its last bits.
     with threadpool_limits(1):
         workers = plan.workers()
-        tables = [workers(rows) for rows in read_chunk(chunk, batch, max_bytes)]
+        batches = read_chunk(chunk, reads.batch, reads.max_bytes, reads.fetches)
+        tables = [workers(rows) for rows in batches]
         receipt = write_part(store, chunk, pa.concat_tables(tables))
     work = Work(BESIDE, chunk.rows, began, time.time(), workers.seconds)
     return replace(receipt, works=(work,))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from engine import schema
 from engine.duplicates import FIRST, NearRule, group_pictures, join_near
@@ -18,7 +18,7 @@ from engine.image import DecodeLimits
 from engine.index import IndexWish, build_index
 from engine.picture_stages import embed_stage
 from engine.stage import Plan
-from jobs.annotate import open_bundle
+from jobs.bundles import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.duplicate_groups import (
@@ -27,12 +27,14 @@ from jobs.duplicate_groups import (
     GROUPS,
     INPUT,
     Findings,
+    Gathered,
     distinct_contents,
     gather,
     write_groups,
 )
 from jobs.fit import Embedded, embed_pictures
-from jobs.job import check_apart
+from jobs.job import check_apart, noted
+from jobs.lease import held
 from jobs.runner import RunSettings, in_worker
 from jobs.session import ray_session
 from jobs.source import SCRATCH, take_inventory
@@ -42,6 +44,8 @@ JOB = "dedup-job.json"
 MANIFEST = "manifest.json"
 PARTS = "_parts"
 """Of the hashed and embedded pictures, a folder a corpus; another rule reads them again."""
+
+_OWN = (PARTS,)
 
 BACKBONE = "efficientnet-lite0"
 RECALL = 0.99
@@ -102,11 +106,27 @@ def dedup(
             )
     for url in corpora.values():
         check_apart(url, store)
-    earlier = _earlier(store)
-    with _tidy(store):
-        way = _way(bundle_name, backbone_name, console)
-        parts = _embed(corpora, way, store, earlier, console, settings or RunSettings())
-        gathered = gather(parts)
+    # Before anything is written there, and again when no other job can be at it.
+    noted(store, JOB, Comparison, _OWN, "duplicates")
+    with held(store, console):
+        earlier = noted(store, JOB, Comparison, _OWN, "duplicates")
+        with _tidy(store, earlier):
+            way = _way(bundle_name, backbone_name, console)
+            parts = _embed(corpora, way, store, earlier, console, settings or RunSettings())
+            gathered = gather(parts)
+        return _compare(parts, gathered, way, store, rule, max_index_bytes, console, started)
+
+
+def _compare(
+    parts: Mapping[str, Embedded],
+    gathered: Gathered,
+    way: "_Way",
+    store: Store,
+    rule: NearRule,
+    max_index_bytes: int | None,
+    console: Console,
+    started: float,
+) -> Findings:
     # What fails from here on, such as too small a budget, leaves the parts for the next run.
     with console.waiting("seeking near pairs"), _scratch(store) as work:
         contents = distinct_contents(parts, gathered, way.backbone, work)
@@ -126,8 +146,8 @@ def dedup(
         exact_bytes=kinds.count("exact-bytes"),
         exact_pixels=kinds.count("exact-pixels"),
         near=kinds.count("near"),
-        leaking_groups=None if against is None else int((groups.leaks_M & groups.kept_M).sum()),
-        leaking_pictures=None if against is None else int(leaking_M.sum()),
+        leaking_groups=int((groups.leaks_M & groups.kept_M).sum()) if AGAINST in parts else None,
+        leaking_pictures=int(leaking_M.sum()) if AGAINST in parts else None,
         dropped=dropped,
         threshold=rule.cosine,
         hash_distance=rule.hash_distance,
@@ -225,33 +245,15 @@ def _embed(
     return parts
 
 
-def _earlier(store: Store) -> Comparison | None:
-    """The comparison whose output is in the store, if any is.
-
-    Raises:
-        ConfigError: something else is there.
-    """
-    if store.is_file(JOB):
-        try:
-            return Comparison.model_validate_json(store.read(JOB))
-        except ValidationError as error:
-            raise ConfigError(f"{store.url}: its {JOB} is not of this version") from error
-    if set(store.names()) - {PARTS}:
-        raise ConfigError(f"{store.url}: is not empty and holds no duplicates; name a new folder")
-    return None
-
-
 @contextmanager
-def _tidy(store: Store) -> Iterator[None]:
+def _tidy(store: Store, earlier: Comparison | None) -> Iterator[None]:
     """Leave nothing behind of a job that ends with what its user can mend, if it was new."""
-    existed = store.exists()
     try:
         yield
     except (ConfigError, CorpusError):
-        if not existed:
+        if earlier is None:
             store.remove(PARTS)
             store.remove(JOB)
-            store.remove_if_empty()
         raise
 
 

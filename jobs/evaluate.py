@@ -24,7 +24,7 @@ from engine.storage.bundles import everywhere
 from engine.storage.files import is_remote, local_path, shown
 from engine.vocab import Vocabulary, normalise_tags
 from engine.vocabulary_rules import VocabularyRules
-from jobs.annotate import open_bundle
+from jobs.bundles import open_bundle
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.fanout import check_way

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import chain
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from engine import schema
 from engine.errors import ConfigError, CorpusError
@@ -21,8 +21,8 @@ from jobs.chart import check_drawing
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.describing import ensure_describer
-from jobs.job import check_apart
-from jobs.lease import LEASE, held
+from jobs.job import check_apart, noted
+from jobs.lease import held
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
 from jobs.sink import finished_parts
@@ -30,6 +30,7 @@ from jobs.source import SCRATCH, take_inventory
 from jobs.store import Store, absolute
 
 JOB = "features-job.json"
+_OWN = (SCRATCH, FOLDER)
 GEOMETRY = Geometry(mode="squash", size=SIDE)
 
 
@@ -98,9 +99,10 @@ def extract_features(
     source = absolute(corpus)
     check_apart(source, store)
     # Before anything is written there, and again when no other job can be at it.
-    _earlier(store)
+    noted(store, JOB, Extraction, _OWN, "features")
     with held(store, console):
-        return _extract(source, store, _earlier(store), console, settings or RunSettings())
+        earlier = noted(store, JOB, Extraction, _OWN, "features")
+        return _extract(source, store, earlier, console, settings or RunSettings())
 
 
 def _extract(
@@ -165,19 +167,3 @@ def _run(
             advance(receipt.rows, receipt.failed)
             errors.update(receipt.errors)
     return errors
-
-
-def _earlier(store: Store) -> Extraction | None:
-    """The extraction whose output is in the store, if any is.
-
-    Raises:
-        ConfigError: something else is there.
-    """
-    if store.is_file(JOB):
-        try:
-            return Extraction.model_validate_json(store.read(JOB))
-        except ValidationError as error:
-            raise ConfigError(f"{store.url}: its {JOB} is not of this version") from error
-    if set(store.names()) - {SCRATCH, FOLDER, LEASE}:
-        raise ConfigError(f"{store.url}: is not empty and holds no features; name a new folder")
-    return None

@@ -20,7 +20,7 @@ from engine.gallery import (
 from engine.geometry import thumbnail
 from engine.image import ImageError, decode
 from engine.vocab import normalise_tags
-from jobs.annotate import open_bundle
+from jobs.bundles import open_bundle
 from jobs.chunks import Chunk, Inventory
 from jobs.console import Console
 from jobs.fit import INPUT_TAGS

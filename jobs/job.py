@@ -1,7 +1,8 @@
 """Which job an output belongs to: a run may go on with its own output alone."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +14,8 @@ from jobs.lease import LEASE
 from jobs.store import Store
 
 JOB = "job.json"
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Job(BaseModel):
@@ -34,23 +37,30 @@ class Job(BaseModel):
     vocabulary: str | None = None
 
 
-def earlier_job(store: Store) -> Job | None:
-    """The job whose output is in the store, if any is.
+def noted(
+    store: Store, file: str, kind: type[M], own: Collection[str] = (), holds: str = "job"
+) -> M | None:
+    """What an earlier run noted of its job in the store, if there was one.
+
+    Args:
+        file: where it is noted, as `kind`.
+        own: names of what a run may have left before it noted its job.
+        holds: what the store ought to hold, for the message.
 
     Raises:
         ConfigError: something else is there.
     """
-    if store.is_file(JOB):
+    if store.is_file(file):
         try:
-            return Job.model_validate_json(store.read(JOB))
+            return kind.model_validate_json(store.read(file))
         except ValidationError as error:
             raise ConfigError(
-                f"{store.url}: its {JOB} is not of this version; name another output"
+                f"{store.url}: its {file} is not of this version; name another output"
             ) from error
-    if set(store.names()) - {LEASE}:
+    if set(store.names()) - {LEASE, *own}:
         raise ConfigError(
-            f"{store.url}: is not empty and holds no job of this program; name a new or an empty "
-            "folder, or the output of an earlier run of the same job"
+            f"{store.url}: is not empty and holds no {holds} of this program; name a new or an "
+            "empty folder, or the output of an earlier run of the same job"
         )
     return None
 

@@ -1,10 +1,8 @@
 """Measures what annotating costs: real jobs on a sample, by all workers and by one alone."""
 
-import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.beginning import beginning
 from jobs.console import Console
 from jobs.measured import Measured, timing
+from jobs.options import run_settings
 from jobs.store import Store, absolute, open_fs, scratch_beside
 from jobs.work import BESIDE, Diary
 
 if TYPE_CHECKING:
-    from jobs.annotate import Prepared
     from jobs.chunks import Chunk
 
 A_PICTURE = 2
@@ -112,21 +111,11 @@ def _annotate(
     began: float | None,
     console: Console,
 ) -> _Run:
-    from jobs.session import running
-
-    @contextmanager
-    def preparing() -> "Iterator[Prepared]":
-        # In here, beside Ray's start, as the command that is measured imports it.
-        from jobs.annotate import preparing
-
-        with preparing(source, bundle, output, 5, console, None, pictures) as job:
-            yield job
-
     diary = Diary(began, keeps=True)
-    with running(preparing()) as job:
-        from jobs.runner import RunSettings
-
-        job.run(settings=RunSettings(workers=workers), diary=diary)
+    settings = partial(run_settings, workers)
+    # As the command that is measured begins.
+    with beginning(source, bundle, output, "5", console, settings, pictures=pictures) as job:
+        job.run(diary=diary)
         manifest = job.bundle.manifest
         return _Run(
             diary,
@@ -146,10 +135,9 @@ def _handing_out(chunks: int) -> float:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    from jobs.datasets import be_quiet
+
+    be_quiet(DataContext.get_current())
     began = time.process_time()
     rows = [{"chunk": str(number)} for number in range(chunks)]
     dataset = ray.data.from_items(rows, override_num_blocks=chunks).map_batches(

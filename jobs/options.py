@@ -1,9 +1,13 @@
 """Options of the command line that several commands have."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from jobs.fanout import IndexWay
+    from jobs.runner import RunSettings
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and the result.")]
 TopKText = Annotated[str, typer.Option("--top-k", help="Tags a picture: a number, or 'auto'.")]
@@ -30,3 +34,23 @@ IndexMemory = Annotated[
         "--max-index-memory", help="Of a worker: beyond it the index is fanned out; such as 8GB."
     ),
 ]
+
+
+def run_settings(
+    workers: int | None = None,
+    connections: int = 64,
+    index: "IndexWay" = "auto",
+    max_index_memory: str | None = None,
+) -> "RunSettings":
+    """How a job is run, as these options say.
+
+    Raises:
+        ConfigError: `max_index_memory` is no amount of memory.
+    """
+    from engine.index import parse_memory
+    from jobs.runner import RunSettings
+
+    limit = None if max_index_memory is None else parse_memory(max_index_memory)
+    return RunSettings(
+        workers=workers, connections=connections, index=index, max_index_memory=limit
+    )

@@ -4,6 +4,7 @@ import posixpath
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -43,6 +44,16 @@ _UNREADABLE = (
     BotoCoreError,
     ConfigError,
 )
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How whoever works on chunks reads them: the arguments of `read_chunk`."""
+
+    batch: int
+    max_bytes: int
+    fetches: int
+
 
 _Row = tuple[bytes | None, str | None, str | None]
 """A picture's bytes, or None with an error code and a reason."""

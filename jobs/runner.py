@@ -1,7 +1,6 @@
 """Folds a plan over an input with Ray Data: the one place where the engine meets the cluster."""
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,11 +15,12 @@ from threadpoolctl import threadpool_limits
 from engine.errors import TagloomError
 from engine.stage import Plan, Workers
 from jobs.chunks import Chunk, Inventory
+from jobs.datasets import be_quiet
 from jobs.fanout import IndexWay, fanned_out
 from jobs.feed import CHUNK, Feed
 from jobs.job_log import worker_note
 from jobs.metrics import JobMetrics
-from jobs.reading import FETCHES, ahead, read_chunk
+from jobs.reading import FETCHES, ReadSettings, ahead, read_chunk
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
 from jobs.work import LOADING, READING, WRITING, Stopwatch, Work, since
@@ -77,7 +77,7 @@ def run_plan(
         TagloomError: a worker met what a user can mend, such as input that changed on the way; or
             `listed` raised it.
     """
-    _be_quiet(DataContext.get_current())
+    be_quiet(DataContext.get_current())
     if isinstance(listed, Inventory):
         todo = [{CHUNK: one.to_json()} for one in listed.chunks if one.name not in skip]
         if todo:
@@ -90,15 +90,6 @@ def run_plan(
         feed.finish()
     finally:
         feed.close()
-
-
-def _be_quiet(context: DataContext) -> None:
-    context.enable_progress_bars = False
-    # Here, where Ray Data is imported, for its import sets this anew.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context.print_on_execution_start = False
-    # Every row is a block of its own: a chunk, what a segment made of it, or its receipt.
-    context.target_max_block_size = 1
 
 
 def _mapped(
@@ -119,7 +110,7 @@ def _mapped(
             SegmentWorker,
             fn_constructor_kwargs={
                 "segment": segment,
-                "reads": ReadSettings(settings.batch, max_bytes, _fetches(settings, segment, most)),
+                "reads": _reads(settings, max_bytes, segment, most),
                 "is_first": place == 0,
                 "store": store if place == len(segments) - 1 else None,
             },
@@ -129,6 +120,8 @@ def _mapped(
             num_cpus=resources.cpus,
             num_gpus=resources.gpus or None,
         )
+    # Every row is a block of its own: a chunk, what a segment made of it, or its receipt.
+    chunks.context.target_max_block_size = 1
     return chunks
 
 
@@ -152,11 +145,14 @@ def _workers(segment: Plan, segments: list[Plan]) -> int:
     return max(1, int(min(by_cpu, by_gpu, 4096)))
 
 
-def _fetches(settings: RunSettings, segment: Plan, most: int) -> int:
-    """One worker's share of a node's connections, if as many are on one node as it has room for.
+def reads_beside(settings: RunSettings, max_bytes: int) -> ReadSettings:
+    """How the process beside the driver reads: with a share of its node's connections."""
+    fetches = max(1, min(FETCHES, settings.connections // 4))
+    return ReadSettings(settings.batch, max_bytes, fetches)
 
-    Some are left for the process beside the driver, which reads as well.
-    """
+
+def _reads(settings: RunSettings, max_bytes: int, segment: Plan, most: int) -> ReadSettings:
+    """How one worker reads, if as many are on one node as it has room for."""
     mine = segment.stages[0].resources
     room = 1
     for node in ray.nodes():  # type: ignore[no-untyped-call]
@@ -164,16 +160,8 @@ def _fetches(settings: RunSettings, segment: Plan, most: int) -> int:
         by_cpu = has.get("CPU", 0.0) / mine.cpus if mine.cpus else float("inf")
         by_gpu = has.get("GPU", 0.0) / mine.gpus if mine.gpus else float("inf")
         room = max(room, int(min(by_cpu, by_gpu, most)))
-    return max(1, (settings.connections - FETCHES) // room)
-
-
-@dataclass(frozen=True)
-class ReadSettings:
-    """What a first worker needs to read a chunk."""
-
-    batch: int
-    max_bytes: int
-    fetches: int
+    beside = reads_beside(settings, max_bytes)
+    return replace(beside, fetches=max(1, (settings.connections - beside.fetches) // room))
 
 
 @dataclass

@@ -4,7 +4,6 @@ What is added up, such as the second moments that CCA is solved from, is of one 
 pictures there are; neither a worker nor the driver ever holds more of the corpus than a block.
 """
 
-import logging
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 from numpy.typing import NDArray
-from ray.data import DataContext
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
@@ -26,6 +24,7 @@ from engine.corpus import BLOCK, Corpus, Measure
 from engine.errors import TagloomError
 from engine.numerics.moments import Mergeable, accumulated, merged
 from jobs.chunks import Inventory
+from jobs.datasets import be_quiet
 from jobs.sink import part_name
 from jobs.store import Store
 
@@ -33,6 +32,7 @@ SHARE = 2 * BLOCK
 """Pictures that one task measures. Not a matter of how many workers there are: how the corpus is
 cut decides the last bits of a sum."""
 
+# Pickled: they go from one of Ray's workers to the next, as all that Ray moves. No file has them.
 _SUM = "sum"
 _FAILURE = "failure"
 
@@ -95,7 +95,10 @@ class PartSpread:
         dataset = ray.data.from_items(shares, override_num_blocks=len(shares)).map_batches(
             partial(_measure_share, held=held), batch_size=None, batch_format="pyarrow"
         )
-        _quiet(dataset.context)
+        be_quiet(dataset.context)
+        dataset.context.target_max_block_size = None
+        # In order, for merging in another order would give other last bits.
+        dataset.context.execution_options.preserve_order = True
         refs = (
             entry.ref for bundle in dataset.iter_internal_ref_bundles() for entry in bundle.blocks
         )
@@ -207,13 +210,3 @@ def _packed(total: Mergeable) -> pa.Table:
 def _unpacked(table: pa.Table) -> Mergeable:
     total: Mergeable = pickle.loads(table.column(_SUM)[0].as_buffer())
     return total
-
-
-def _quiet(context: DataContext) -> None:
-    """Settings of one dataset: no talk, blocks in order and whole."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.target_max_block_size = None
-    # In order, for merging in another order would give other last bits.
-    context.execution_options.preserve_order = True

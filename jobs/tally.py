@@ -3,8 +3,29 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel, ConfigDict
+
+from engine.cut import TopK
 from jobs.sink import Receipt, finished_parts
 from jobs.store import Store
+
+
+class Account(BaseModel):
+    """The job's manifest: rows in = tagged + failed, and how many failed by code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    tagged: int
+    failed: int
+    errors: dict[str, int]
+    ignored_files: int
+    parts: int
+    bundle_id: str
+    input: str
+    top_k: TopK
+    seconds: float
+    pictures_per_second: float
 
 
 @dataclass

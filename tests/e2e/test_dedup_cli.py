@@ -11,6 +11,9 @@ from PIL import Image
 
 from engine.image import DecodeLimits, decode
 from engine.sample import SamplePicture
+from jobs.console import Console
+from jobs.lease import held
+from jobs.store import Store
 from tests.conftest import Tagloom
 
 # The tests' random backbone tells little apart; the drawn pictures' hashes do.
@@ -120,7 +123,11 @@ def test_copies_and_leaks_are_found(
     assert tagloom(*both, "--workers", 1).code == 0
     assert (out / "groups.parquet").read_bytes() == before
 
-    # Other pictures are refused.
+    # So are two runs at once, and other pictures.
+    with held(Store(str(out)), Console(quiet=True)):
+        said = tagloom(*both)
+    assert said.code == 1
+    assert "another job writes there" in said.err
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(train / "new.png")
     said = tagloom(*both)
     assert said.code == 1

@@ -16,6 +16,7 @@ from jobs.annotate import preparing
 from jobs.console import Console
 from jobs.job import JOB, Job
 from jobs.lease import LEASE, held
+from jobs.runner import RunSettings
 from jobs.source import SCRATCH
 from jobs.store import Store
 
@@ -177,7 +178,7 @@ def test_a_refused_job_touches_nothing_of_the_firsts(tmp_path: Path) -> None:
     with (
         held(store, QUIET),
         pytest.raises(ConfigError, match="another job writes there"),
-        preparing("in", "bundle", store.url, 5, QUIET),
+        preparing("in", "bundle", store.url, 5, QUIET, RunSettings()),
     ):
         pass
     assert store.names() == [SCRATCH, JOB]
