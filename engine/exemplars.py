@@ -98,6 +98,14 @@ class Exemplars:
         plain = cls(tuple(ids), labels_NV, levels, distance, features, np.ones(len(levels)))
         return plain._scaled()
 
+    @classmethod
+    def of_levels(
+        cls, corpus: Corpus, depths: Depths, distance: Distance, group: Group
+    ) -> "Exemplars":
+        """`gather` by the first levels of the embeddings."""
+        levels = first_levels(corpus.levels, depths)
+        return cls.gather(corpus, corpus.embeddings_ND, levels, distance, group)
+
     def _scaled(self) -> "Exemplars":
         count = len(self)
         rows_S = np.unique(np.linspace(0, count - 1, min(count, SCALED_BY)).astype(np.int64))

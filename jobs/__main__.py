@@ -8,7 +8,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,9 +34,6 @@ from jobs.options import (
 from jobs.plan import plan
 from jobs.submit_command import SETTINGS as SUBMIT_SETTINGS
 from jobs.submit_command import submit
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Learns from tagged pictures and tags pictures, on one machine or a Ray cluster.",

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
+from engine.exemplars import Depths, Exemplars, evidence_column
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.weighted_knn import nearest, vote
@@ -36,13 +36,7 @@ class JecRecipe(Recipe):
     neighbours: PositiveInt = 5
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "Jec":
-        exemplars = Exemplars.gather(
-            corpus,
-            corpus.embeddings_ND,
-            first_levels(corpus.levels, self.levels),
-            self.distance,
-            group,
-        )
+        exemplars = Exemplars.of_levels(corpus, self.levels, self.distance, group)
         return Jec(self, exemplars, vocabulary.digest)
 
 

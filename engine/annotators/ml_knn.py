@@ -13,7 +13,7 @@ from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
-from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
+from engine.exemplars import Depths, Exemplars, evidence_column
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.weighted_knn import nearest, vote
@@ -39,13 +39,7 @@ class MlKnnRecipe(Recipe):
     levels: Depths = 1
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "MlKnn":
-        exemplars = Exemplars.gather(
-            corpus,
-            corpus.embeddings_ND,
-            first_levels(corpus.levels, self.levels),
-            self.distance,
-            group,
-        )
+        exemplars = Exemplars.of_levels(corpus, self.levels, self.distance, group)
         # A corpus of no more than k pictures has N - 1 neighbours for each of them.
         neighbours = min(self.neighbours, len(exemplars) - 1)
         rows_NK = np.concatenate(

@@ -14,7 +14,7 @@ from scipy.special import expit
 from engine import schema
 from engine.corpus import Corpus
 from engine.errors import CorpusError
-from engine.exemplars import Depths, Exemplars, evidence_column, first_levels
+from engine.exemplars import Depths, Exemplars, evidence_column
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.tag_likelihood import (
@@ -61,13 +61,7 @@ class TagPropRecipe(Recipe):
     iterations: PositiveInt = 50
 
     def fit(self, corpus: Corpus, vocabulary: Vocabulary, group: Group) -> "TagProp":
-        exemplars = Exemplars.gather(
-            corpus,
-            corpus.embeddings_ND,
-            first_levels(corpus.levels, self.levels),
-            self.distance,
-            group,
-        )
+        exemplars = Exemplars.of_levels(corpus, self.levels, self.distance, group)
         if len(exemplars) < 2:
             raise CorpusError(
                 "TagProp learns from each picture's neighbours, and the corpus has one picture; "

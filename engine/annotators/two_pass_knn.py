@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from engine import schema
 from engine.cca_space import ImageProjection, SpaceRecipe
 from engine.corpus import Corpus
-from engine.exemplars import EVIDENCE, Depths, Exemplars, evidence_column, first_levels
+from engine.exemplars import EVIDENCE, Depths, Exemplars, evidence_column
 from engine.group import Group
 from engine.numerics.distances import Distance
 from engine.numerics.metric_learning import MarginLearner, MarginSettings
@@ -108,9 +108,7 @@ class TwoPassRecipe(SpaceRecipe):
         if self.space == "features":
             auto: Depths = "all" if self.metric_learning else 1
             depths = auto if self.levels == "auto" else self.levels
-            levels = first_levels(corpus.levels, depths)
-            exemplars = Exemplars.gather(corpus, corpus.embeddings_ND, levels, self.distance, group)
-            return exemplars, None, ()
+            return Exemplars.of_levels(corpus, depths, self.distance, group), None, ()
         kernel = "chi2" if self.space == "kcca" else "linear"
         space = self.model_copy(update={"kernel": kernel}).learn_space(corpus, vocabulary, group)
         vectors_NL = Placement.of(space, "image").corpus(corpus)
