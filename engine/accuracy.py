@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine import schema
 from engine.config import FitConfig
-from engine.embed import Compute, backbone, candidates, graph_name, load_embedder, this_machine
+from engine.embed import Compute, backbone, candidates, ensure_graph, load_embedder, this_machine
 from engine.geometry import Geometry, Pixels
 from engine.manifest import Deviation
 from engine.picture_stages import decode_stage
@@ -55,7 +55,13 @@ class Way:
         )
 
 
-def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: Score) -> Way:
+def choose_way(
+    draft: Path,
+    config: FitConfig,
+    sample: Sequence[bytes],
+    score: Score,
+    graphs: Path | None = None,
+) -> Way:
     """Try the ways that the configuration allows; write the graph of the one taken.
 
     The last of them, float32 from the reference's pixels, is taken whatever is measured. Without
@@ -64,13 +70,15 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
     Args:
         draft: the bundle's folder; the graph is written below it.
         sample: encoded pictures; those that cannot be decoded are passed over.
+        graphs: a folder of graphs, in which some that are needed may be already, see
+            `engine.embed.ensure_graph`.
 
     Raises:
         BackboneError: the weights cannot be had.
         ConfigError: what the configuration names is not installed, or is int8 and there are no
             pictures to calibrate on.
     """
-    asked = config.embed
+    asked, spec = config.embed, backbone(config.embed.network)
     computes = candidates(asked.compute, this_machine())
     geometry = embedding_geometry(config)
     named: Pixels = "scaled" if asked.pixels == "auto" else asked.pixels
@@ -80,16 +88,16 @@ def choose_way(draft: Path, config: FitConfig, sample: Sequence[bytes], score: S
     if not len(pixels[_REFERENCE]):
         kept = _REFERENCE if asked.pixels == "auto" else asked.pixels
         compute = computes[-1] if asked.compute == "auto" else computes[0]
-        graph = _exported(draft / "graph", config, compute, None)
+        graph = ensure_graph(spec, compute, draft / "graph")
         return Way(compute, kept, _name(graph))
     threads = os.cpu_count() or 1
-    truth_BD = load_embedder(backbone(asked.network), "torch", threads=threads)(pixels[_REFERENCE])
+    truth_BD = load_embedder(spec, "torch", threads=threads)(pixels[_REFERENCE])
     best_BK = _best(score(truth_BD))
     tried: list[Deviation] = []
     with tempfile.TemporaryDirectory() as scratch:
         for compute in computes:
-            graph = _exported(Path(scratch), config, compute, pixels[_REFERENCE])
-            embedder = load_embedder(backbone(asked.network), compute, graph, threads)
+            graph = ensure_graph(spec, compute, graphs or Path(scratch), pixels[_REFERENCE])
+            embedder = load_embedder(spec, compute, graph, threads)
             for way in _pixel_ways(config, pixels):
                 found_BD = embedder(pixels[way])
                 deviation = Deviation(
@@ -130,21 +138,6 @@ def _square(
     decoded = decode_stage(config.decode, geometry, None, pixels).make()(batch)
     healthy = decoded.filter(decoded.column(schema.ERROR).is_null())
     return schema.tensor_values(healthy, schema.PIXELS).astype(np.uint8, copy=False)
-
-
-def _exported(
-    folder: Path, config: FitConfig, compute: Compute, pixels_BHWC: NDArray[np.uint8] | None
-) -> Path | None:
-    if compute in ("torch", "torch-half"):
-        return None
-    # Here, not above: what exports is needed for fitting alone.
-    from engine.embed.export import export_graph
-
-    spec = backbone(config.embed.network)
-    graph = folder / graph_name(spec.weights_sha256(), spec.geometry.size, compute)
-    graph.mkdir(parents=True)
-    export_graph(spec, compute, graph, pixels_BHWC)
-    return graph
 
 
 def _name(graph: Path | None) -> str | None:

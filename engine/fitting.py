@@ -50,6 +50,7 @@ class Material:
     Attributes:
         sample: some of the pictures, encoded, on which the fast ways of embedding are tried.
         describer: folder of what makes the column `features`; None where nobody reads that.
+        graphs: folder of exported graphs that pictures were embedded by; None: there is none.
     """
 
     corpus: Corpus
@@ -58,6 +59,7 @@ class Material:
     notes: tuple[str, ...] = ()
     sample: tuple[bytes, ...] = ()
     describer: Path | None = None
+    graphs: Path | None = None
 
 
 def fit_steps(config: FitConfig) -> int:
@@ -90,7 +92,8 @@ def fit_bundle(
     indexes = {name: one.index_entry for name, one in fitted.items() if one.index_entry}
     notes += [index_note(name, entry) for name, entry in indexes.items()]
     say(f"trying fast ways of embedding on {len(material.sample):,} pictures")
-    way = choose_way(draft, config, material.sample, _scorer(fitted, ensemble.fusion))
+    score = _scorer(fitted, ensemble.fusion)
+    way = choose_way(draft, config, material.sample, score, material.graphs)
     notes += way.notes
     say("writing the bundle")
     vocabulary.save(draft / "vocabulary.json")

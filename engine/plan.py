@@ -22,19 +22,20 @@ from engine.stage import Plan, Resources, Stage
 from engine.thumbnails import SIDE
 
 
-def embedding_plan(config: FitConfig, thumbnails: bool, folder: Path | None = None) -> Plan:
+def embedding_plan(
+    config: FitConfig, thumbnails: bool, folder: Path | None = None, graph: Path | None = None
+) -> Plan:
     """The part of a picture's way that training shares: decode, embed, and make further columns.
 
     Args:
         folder: where that lies which a column's stage learned of the corpus.
+        graph: of the backbone, exported for `learning_compute`; None: each worker exports it.
     """
     spec = backbone(config.embed.network)
     geometry = embedding_geometry(config)
-    # In float32 and by the reference, whatever computes later: what is learned is learned once.
-    compute = resolve_compute(config.embed.compute)
     stages = [
         decode_stage(config.decode, geometry, SIDE if thumbnails else None),
-        embed_stage(spec.name, FLOAT32.get(compute, compute), geometry),
+        embed_stage(spec.name, learning_compute(config), geometry, graph),
     ]
     keeps = [schema.EMBEDDING]
     if thumbnails:
@@ -46,6 +47,16 @@ def embedding_plan(config: FitConfig, thumbnails: bool, folder: Path | None = No
         stages.append(column_stage(name, source))
         keeps.append(name)
     return Plan(tuple(stages), tuple(keeps))
+
+
+def learning_compute(config: FitConfig) -> Compute:
+    """What embeds the pictures that are learned from: once, in float32, whatever computes later.
+
+    Raises:
+        ConfigError: what is asked for is not installed.
+    """
+    compute = resolve_compute(config.embed.compute)
+    return FLOAT32.get(compute, compute)
 
 
 def bundle_embedding_plan(bundle: Bundle, thumbnails: bool) -> Plan:

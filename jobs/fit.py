@@ -15,10 +15,10 @@ from engine.bundle import Bundle
 from engine.columns import wanted_columns
 from engine.config import FitConfig
 from engine.corpus import Corpus, rows_of
-from engine.embed import backbone
+from engine.embed import backbone, ensure_graph
 from engine.errors import CorpusError
 from engine.fitting import Material, fit_bundle, fit_steps
-from engine.plan import embedding_geometry, embedding_plan
+from engine.plan import embedding_geometry, embedding_plan, learning_compute
 from engine.stage import Plan
 from engine.storage.bundles import bundle_target, check_place, open_at
 from engine.storage.files import shown
@@ -156,9 +156,17 @@ def embed_inventory(
     if schema.FEATURES in wanted_columns(config):
         geometry = embedding_geometry(config)
         ensure_describer(sampled or inventory, store, config.decode, geometry, console)
-    plan = embedding_plan(config, thumbnails, Path(store.path(".")))
+    with console.waiting("exporting the backbone's graph"):
+        spec = backbone(config.embed.network)
+        graph = ensure_graph(spec, learning_compute(config), graphs_folder(store))
+    plan = embedding_plan(config, thumbnails, Path(store.path(".")), graph)
     limits = (config.decode.max_bytes, config.max_failed)
     return embed_pictures(corpus, inventory, plan, store, console, settings, *limits)
+
+
+def graphs_folder(store: Store) -> Path:
+    """The folder of exported graphs beside the parts: all the workers load what is made once."""
+    return Path(store.path("graphs"))
 
 
 def embed_pictures(
@@ -250,7 +258,10 @@ def gather_material(corpus: str, embedded: Embedded, config: FitConfig) -> Mater
     )
     described = describer_folder(embedded.store)
     describer = described if schema.FEATURES in gathered else None
-    return Material(learned, vocabulary, thumbnails, tuple(notes), describer=describer)
+    graphs = graphs_folder(embedded.store)
+    return Material(
+        learned, vocabulary, thumbnails, tuple(notes), describer=describer, graphs=graphs
+    )
 
 
 def _listed(errors: dict[str, int]) -> str:

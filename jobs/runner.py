@@ -122,6 +122,8 @@ def _mapped(
         )
     # Every row is a block of its own: a chunk, what a segment made of it, or its receipt.
     chunks.context.target_max_block_size = 1
+    # Or Ray Data reads each worker's memory map once a second, for figures that nobody sees.
+    chunks.context.memory_usage_poll_interval_s = None
     return chunks
 
 

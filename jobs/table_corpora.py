@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,7 +19,7 @@ from engine.table.pictures import Pictures
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.evaluate import read_words
-from jobs.fit import embed_inventory, gather_material
+from jobs.fit import embed_inventory, gather_material, graphs_folder
 from jobs.runner import RunSettings, in_worker
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, open_fs
@@ -165,6 +166,7 @@ def embedded_folder(
     left = ("part-*.parquet", "*.float32", "spool-*.npy")
     for file in (file for pattern in left for file in folder.glob(pattern)):
         file.unlink()
+    shutil.rmtree(graphs_folder(place), ignore_errors=True)
     return str(folder)
 
 

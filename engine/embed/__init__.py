@@ -6,11 +6,11 @@ from engine.embed.compute import (
     Embedder,
     Machine,
     candidates,
+    ensure_graph,
     load_embedder,
     resolve_compute,
     this_machine,
 )
-from engine.embed.graphs import graph_name
 from engine.embed.zoo import BACKBONES, FLIP, Backbone, backbone, class_head
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "backbone",
     "candidates",
     "class_head",
-    "graph_name",
+    "ensure_graph",
     "load_embedder",
     "resolve_compute",
     "this_machine",

@@ -137,6 +137,39 @@ def load_embedder(
         return Embedder(backbone, graphs.load(Path(folder), resolved, threads))
 
 
+def ensure_graph(
+    backbone: Backbone,
+    compute: Compute,
+    folder: Path,
+    calibration_BHWC: NDArray[np.uint8] | None = None,
+) -> Path | None:
+    """The backbone's exported graph below `folder`, made now unless it is there; None for torch.
+
+    Args:
+        folder: of graphs, each in a folder that is named by a digest of what it is made from.
+        calibration_BHWC: see `engine.embed.export.export_graph`.
+
+    Raises:
+        BackboneError: the weights cannot be had.
+        ConfigError: what exports it is not installed, or int8 has no pictures.
+    """
+    if compute in ("torch", "torch-half"):
+        return None
+    size = backbone.geometry.size
+    graph = folder / graphs.graph_name(backbone.weights_sha256(), size, compute)
+    if not graph.exists():
+        # Here, not above: what exports is torch's, and needed for learning alone.
+        from engine.embed.export import export_graph
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
+            whole = Path(draft) / graph.name
+            whole.mkdir()
+            export_graph(backbone, compute, whole, calibration_BHWC)
+            whole.rename(graph)
+    return graph
+
+
 def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engine.embed.eager import Preprocessed
-from engine.embed.graphs import write_description
+from engine.embed.graphs import load_openvino, write_description
 from engine.embed.networks import LiteFeatures
 from engine.embed.zoo import Backbone
 from engine.errors import ConfigError
@@ -90,18 +90,15 @@ def _export_openvino(network: nn.Module, example: tuple[torch.Tensor, ...], path
 
 
 def _save(model: "Model", path: Path) -> None:
-    import openvino
-
     # The names have running numbers in them, and the same bundle must come out with the same id.
     model.set_friendly_name("backbone")
     for place, operation in enumerate(model.get_ordered_ops()):
         operation.set_friendly_name(f"{operation.get_type_name()}-{place}")
-    openvino.save_model(model, path, compress_to_fp16=False)
+    load_openvino().save_model(model, path, compress_to_fp16=False)
 
 
 def _converted(network: nn.Module, example: tuple[torch.Tensor, ...]) -> "Model":
-    import openvino
-
+    openvino = load_openvino()
     inputs = [
         (
             [-1, *one.shape[1:]],
@@ -112,12 +109,14 @@ def _converted(network: nn.Module, example: tuple[torch.Tensor, ...]) -> "Model"
     with warnings.catch_warnings():
         # OpenVINO converts by way of torch.jit.trace, which torch means to retire.
         warnings.filterwarnings("ignore", "`torch.jit.trace", FutureWarning)
-        return openvino.convert_model(network, example_input=example, input=inputs)
+        model: Model = openvino.convert_model(network, example_input=example, input=inputs)
+    return model
 
 
 def _export_int8(
     network: nn.Module, example: torch.Tensor, calibration_BHWC: NDArray[np.uint8], path: Path
 ) -> None:
+    load_openvino()
     try:
         import nncf
     except ImportError as error:

@@ -6,8 +6,11 @@ A graph is a folder of parts, one fed by the one before: `part-0.xml` and so on 
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +36,19 @@ def graph_name(weights_sha256: str, size: int, compute: str) -> str:
     return hashlib.sha256(made_from.encode()).hexdigest()[:16]
 
 
-def cpu_has_bf16() -> bool:
-    """Whether OpenVINO can compute in bfloat16 here and gain by it."""
+def load_openvino() -> ModuleType:
+    """OpenVINO without its telemetry, which forks a process for each event and sends it away."""
+    # With None in its place its import fails, and OpenVINO goes without it.
+    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return cast(ModuleType, openvino)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO can compute in bfloat16 here and gain by it."""
+    capabilities = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities
 
 
 def load(folder: Path, compute: str, threads: int) -> Run:
@@ -70,9 +81,7 @@ def _picture_shape(folder: Path) -> tuple[int, ...]:
 
 
 def _openvino(folder: Path, threads: int) -> Run:
-    import openvino
-
-    core = openvino.Core()
+    core = load_openvino().Core()
     precisions = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["precisions"]
     requests = []
     for place, precision in enumerate(precisions):

@@ -14,8 +14,9 @@ from engine.accuracy import choose_way
 from engine.bundle import load_bundle, new_bundle
 from engine.config import EmbedConfig, load_config
 from engine.corpus import Corpus
-from engine.embed import BACKBONES, Compute, backbone, graph_name, load_embedder
+from engine.embed import BACKBONES, Compute, backbone, load_embedder
 from engine.embed.export import export_graph
+from engine.embed.graphs import graph_name
 from engine.embed.networks import SOURCES
 from engine.errors import BackboneError, ConfigError
 from engine.fitting import Material, fit_bundle

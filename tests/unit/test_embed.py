@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import urllib.error
 from pathlib import Path
 
@@ -12,7 +14,16 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from engine.embed import BACKBONES, Compute, backbone, class_head, load_embedder, resolve_compute
+from engine.embed import (
+    BACKBONES,
+    Compute,
+    backbone,
+    class_head,
+    ensure_graph,
+    export,
+    load_embedder,
+    resolve_compute,
+)
 from engine.embed.eager import half_type
 from engine.embed.export import export_graph
 from engine.embed.graphs import MICRO_BATCH
@@ -96,6 +107,43 @@ def test_a_graph_is_the_same_to_the_byte_each_time(tmp_path: Path) -> None:
         export_graph(backbone("random"), "openvino", tmp_path / name)
     for file in sorted((tmp_path / "one").iterdir()):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_a_graph_is_exported_once_and_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = backbone("random")
+    graph = ensure_graph(spec, "openvino", tmp_path / "graphs")
+    assert graph is not None
+    assert {path.name for path in graph.parent.iterdir()} == {graph.name}
+    stamp = (graph / "part-0.xml").stat().st_mtime_ns
+    assert ensure_graph(spec, "openvino", tmp_path / "graphs") == graph
+    assert (graph / "part-0.xml").stat().st_mtime_ns == stamp
+    assert ensure_graph(spec, "torch", tmp_path / "none") is None
+
+    def killed(spec: object, compute: object, folder: Path, calibration: object) -> None:
+        (folder / "part-0.xml").write_text("half a graph")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "export_graph", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ensure_graph(spec, "openvino", tmp_path / "broken")
+    assert list((tmp_path / "broken").iterdir()) == []
+
+
+def test_openvino_tells_nobody_that_it_is_used() -> None:
+    """In a process of its own, whose first import of OpenVINO it is."""
+    script = (
+        "import sys\n"
+        "from engine.embed import backbone, load_embedder\n"
+        "load_embedder(backbone('random'), 'openvino')\n"
+        "from openvino.tools.ovc import convert_impl\n"
+        "print(convert_impl.tm.__name__, sys.modules['openvino_telemetry'])\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "None"]
 
 
 def test_the_stem_of_a_lite_stays_in_float32(tmp_path: Path) -> None:
