@@ -1,7 +1,7 @@
 """The contract of every annotator in the registry: a new one is found, and held to it, by itself.
 
 Scores are float32; a picture's may differ by `TOLERANCE` between batches of different sizes,
-since BLAS sums in another order then.
+since BLAS sums in another order then, on some processors more so than on others.
 """
 
 import json
@@ -34,7 +34,7 @@ from engine.recipe import Annotator, Recipe, Verdict
 from engine.vocab import Vocabulary
 from tests.features import CHEAP
 
-TOLERANCE = 2e-5
+TOLERANCE = 5e-5
 YARDSTICK = "prior"
 ALLOWED_FILES = {".json", ".safetensors", ".faiss"}
 

@@ -171,8 +171,10 @@ def test_a_bundle_loses_pictures_and_gets_them_back(
         add_pictures(draft, less, newcomers, "a note")
     again = load_bundle(tmp_path / "again")
     assert again.id not in (less.id, bundle.id)
-    # Pixels decide, not the pass: these were embedded together with the others.
-    np.testing.assert_array_equal(scores(again, material.corpus), scores(bundle, material.corpus))
+    # Pixels decide, not the pass: these were embedded together with the others. Of fewer pictures
+    # at a time, BLAS sums in another order on some processors.
+    found_NV, expected_NV = (scores(one, material.corpus) for one in (again, bundle))
+    np.testing.assert_allclose(found_NV, expected_NV, atol=1e-5)
     assert again.manifest.notes[-1].startswith("a note; ")
     assert again.thumbnails.all() == bundle.thumbnails.all()
     assert again.manifest.fingerprints["pictures"] != less.manifest.fingerprints["pictures"]
