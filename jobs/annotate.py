@@ -130,6 +130,7 @@ class Prepared:
         assert totals is not None
         assert tally.rows == totals.rows, (tally.rows, totals.rows)
         self.store.remove(SCRATCH)
+        self.store.sweep()
         seconds = time.monotonic() - self.started
         account = Account(
             rows=tally.rows,

@@ -152,7 +152,6 @@ def _run(
 ) -> Counter[str]:
     """Errors by code of all the parts, made now or before."""
     errors: Counter[str] = Counter()
-    store.sweep()
     done = {receipt.chunk: receipt for receipt in finished_parts(store)}
     with console.progress("describing", inventory.rows) as advance:
         made = run_plan(
@@ -166,4 +165,5 @@ def _run(
         for receipt in chain(done.values(), made):
             advance(receipt.rows, receipt.failed)
             errors.update(receipt.errors)
+    store.sweep()
     return errors

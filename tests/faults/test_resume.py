@@ -19,6 +19,8 @@ from engine.bundle import load_bundle
 from engine.errors import CorpusError
 from engine.plan import annotation_plan
 from engine.stage import Resources
+from jobs.annotate import preparing
+from jobs.console import Console
 from jobs.runner import RunSettings, run_plan
 from jobs.sink import Receipt
 from jobs.source import take_inventory
@@ -96,6 +98,26 @@ def test_a_killed_job_goes_on_and_ends_with_every_row_once(
     assert json.loads(run.stdout) == json.loads((output / "manifest.json").read_text())
     _check_output(output)
     assert canonical(output) == undisturbed
+
+
+def test_a_draft_of_a_worker_that_was_killed_on_the_way_does_not_stay(
+    cluster: None, corpus_folder: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    """Its successor writes the part under a name of its own."""
+    output = tmp_path / "out"
+    drafts = iter([output / ".draft-1-part-00000-00000.parquet"])
+
+    def left_on_the_way(receipt: Receipt) -> None:
+        for draft in drafts:
+            draft.write_bytes(b"half a part")
+
+    asked = (str(corpus_folder / "images"), str(bundle_folder), str(output), 5)
+    with preparing(*asked, Console(quiet=True), RunSettings(workers=1)) as job:
+        account = job.run(note=left_on_the_way)
+    assert next(drafts, None) is None
+    left = {path.name for path in output.iterdir()}
+    assert left == {part.name for part in parts(output)} | {"job.json", "manifest.json"}
+    assert account.parts == len(parts(output))
 
 
 def _workers() -> list[psutil.Process]:
