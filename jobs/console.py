@@ -121,7 +121,10 @@ class Console:
         """Figures under headings; what stands in the first column names the row."""
         table = Table(title=title)
         for place, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if place else "left")
+            # A figure is never shortened, however narrow the screen: lines are broken instead.
+            words = " ".join([heading, *(row[place] for row in rows)]).split()
+            width = max(map(len, words), default=0)
+            table.add_column(heading, justify="right" if place else "left", min_width=width)
         for row in rows:
             table.add_row(*row)
-        self._console.print(table)
+        self._console.print(table, crop=False)
