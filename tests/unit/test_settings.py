@@ -93,6 +93,14 @@ def test_a_file_may_give_a_section_in_part(tmp_path: Path) -> None:
     assert config.count.lqp == lqp.model_copy(update={"optimisation": epochs})
 
 
+def test_a_file_says_with_inf_that_a_gradient_is_not_clipped() -> None:
+    """TOML has no null, and the recipe's own limit would stay."""
+    one = 'annotators={base={kind="prior"},one={kind="ranked-lstm",optimisation={clip=inf}}}'
+    recipe = load_config(None, [one]).annotators["one"]
+    assert default_of("ranked-lstm")["optimisation"]["clip"] is not None
+    assert recipe.model_dump()["optimisation"]["clip"] is None
+
+
 class Inner(Settings):
     one: int = 1
     two: int = 2
