@@ -35,18 +35,22 @@ def draw_chart(report: TableReport) -> bytes:
     from matplotlib.figure import Figure
 
     corpora = list(report.corpora)
-    height = 1.2 + 0.32 * len(report.rows)
+    # The paper may have more rows, of corpora that are not shown.
+    rows = [
+        row
+        for row in report.rows
+        if any(one.published or one.measured or one.failures for one in row.cells.values())
+    ]
+    height = 1.2 + 0.32 * len(rows)
     figure = Figure(figsize=(3.0 + 4.2 * len(corpora), height), layout="constrained")
     panels = figure.subplots(1, len(corpora), squeeze=False, sharey=True)[0]
     metric = METRICS[report.chart]
-    places = range(len(report.rows))
-    beside = any(
-        report.chart in cell.published for row in report.rows for cell in row.cells.values()
-    )
+    places = range(len(rows))
+    beside = any(report.chart in cell.published for row in rows for cell in row.cells.values())
     # Where the paper has no figure of these corpora, nothing stands beside ours.
     shift = 0.2 if beside else 0.0
     for axes, name in zip(panels, corpora, strict=True):
-        for place, row in zip(places, report.rows, strict=True):
+        for place, row in zip(places, rows, strict=True):
             cell = row.cells[name]
             paper = cell.published.get(report.chart)
             if paper is not None:
@@ -66,7 +70,7 @@ def draw_chart(report: TableReport) -> bytes:
         axes.set_xlabel(metric.label)
         axes.margins(x=0.12)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(list(places), [label(row) for row in report.rows], size=8)
+    panels[0].set_yticks(list(places), [label(row) for row in rows], size=8)
     panels[0].invert_yaxis()
     if beside:
         handles = [

@@ -280,7 +280,8 @@ def show(report: TableReport, console: Console) -> None:
                 else ("failed" if cell.failures and not cell.measured else "")
                 for metric in report.metrics
             ]
-            rows.append([label(row), *told, *ours])
+            if any([*told, *ours]):
+                rows.append([label(row), *told, *ours])
         filled = [place for place in range(len(heads)) if any(row[place] for row in rows)]
         console.table(
             note.title,

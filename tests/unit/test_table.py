@@ -601,17 +601,18 @@ def test_no_figure_is_shortened_on_a_narrow_screen(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a column without any figure, such as the paper's of another corpus, is not shown."""
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", "20")
     columns = ("precision", "recall", "f1", "picture_precision", "picture_recall", "picture_f1")
     figures = {name: Spread.of([11.1 * (place + 1)]) for place, name in enumerate(columns)}
     cell = Cell(published={"f1": 98.76}, measured=figures)
-    report = report_of({"A method": cell, "Another": Cell()})
+    report = report_of({"A method": cell, "Else": Cell()})
     show(report.model_copy(update={"metrics": (*columns, "map")}), Console())
     told = capsys.readouterr().err
     for text in ("98.76", "11.1", "22.2", "33.3", "44.4", "55.5", "66.6", "paper"):
         assert text in told
     assert "…" not in told
     assert "MAP" not in told
+    assert "Else" not in told
 
 
 def test_a_failure_is_told_in_one_line() -> None:
@@ -673,6 +674,14 @@ def test_the_markdown_says_what_was_measured() -> None:
     ]
     assert TableReport.model_validate(json.loads(report.model_dump_json())) == report
     assert draw_chart(report).startswith(b"\x89PNG")
+
+
+def test_the_figure_leaves_out_rows_with_nothing_on_its_corpora() -> None:
+    measured = Cell(measured={"f1": Spread.of([40])}, seeds=(0,))
+    alone = draw_chart(report_of({"A": measured}))
+    assert draw_chart(report_of({"A": measured, "B": Cell()})) == alone
+    for cell in (Cell(failures={0: "no"}), Cell(published={"f1": 3.0}), measured):
+        assert draw_chart(report_of({"A": measured, "B": cell})) != alone
 
 
 def test_the_papers_figures_on_other_corpora_come_last() -> None:
