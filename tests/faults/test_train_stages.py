@@ -149,17 +149,23 @@ def fit_until_killed(folder: Path, here: Connection, moment: Moment, threads: in
     fit(folder, Halt(here), moment)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert fit(folder) == ORDER
+    return folder
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_process_killed_within_stage_2_is_gone_on_with_there(
-    moment: Moment, tmp_path: Path
+    moment: Moment, alone: Path, tmp_path: Path
 ) -> None:
     """The same weights to the bit: the threads, and so the order of every sum, are as many."""
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    assert fit(alone) == ORDER
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(
-        target=fit_until_killed, args=(killed, there, moment, torch.get_num_threads())
+        target=fit_until_killed, args=(tmp_path, there, moment, torch.get_num_threads())
     )
     process.start()
     there.close()
@@ -171,13 +177,13 @@ def test_a_process_killed_within_stage_2_is_gone_on_with_there(
         process.join()
         here.close()
     assert process.exitcode == -signal.SIGKILL
-    left = {path.name for path in (killed / "run" / "stage-2").iterdir()}
+    left = {path.name for path in (tmp_path / "run" / "stage-2").iterdir()}
     assert "epoch-000001" in left
     assert "epoch-000002" not in left
     assert any(name.startswith(".epoch-000002.") for name in left) == (moment == MOMENTS[1])
-    assert fit(killed) == ORDER[ORDER.index("stage-2:2") :]
+    assert fit(tmp_path) == ORDER[ORDER.index("stage-2:2") :]
     found, expected = (
-        load_file(folder / "fitted" / "ms_cnn.safetensors") for folder in (killed, alone)
+        load_file(folder / "fitted" / "ms_cnn.safetensors") for folder in (tmp_path, alone)
     )
     assert found.keys() == expected.keys()
     for name, values in expected.items():
