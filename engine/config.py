@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveInt,
     SerializeAsAny,
@@ -29,11 +27,8 @@ from engine.image import DecodeLimits
 from engine.index import parse_memory
 from engine.overrides import override_setting
 from engine.recipe import Recipe
+from engine.settings import Settings
 from engine.vocabulary_rules import VocabularyRules
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class VocabularyConfig(VocabularyRules):
@@ -52,7 +47,7 @@ class VocabularyConfig(VocabularyRules):
         return VocabularyRules(**self.model_dump(exclude={"more_tags"}))
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Settings):
     """How annotators that learn by gradient descent are run on a cluster.
 
     Attributes:
@@ -68,7 +63,7 @@ class TrainingConfig(_Section):
     log: Path | None = None
 
 
-class AccuracyConfig(_Section):
+class AccuracyConfig(Settings):
     """How near a fast way from bytes to embeddings must come to the reference to be taken.
 
     Attributes:
@@ -82,7 +77,7 @@ class AccuracyConfig(_Section):
     same_tags: Annotated[float, Field(ge=0, le=1)] = 0.99
 
 
-class EmbedConfig(_Section):
+class EmbedConfig(Settings):
     """Which backbone embeds the pictures, and what computes it when pictures are annotated.
 
     Attributes:
@@ -132,7 +127,7 @@ def _recipe(value: object) -> object:
     return REGISTRY[kind].recipe.model_validate(value)
 
 
-class FitConfig(_Section):
+class FitConfig(Settings):
     """Everything that decides what `fit` learns. The same config and corpus give the same bundle.
 
     Attributes:

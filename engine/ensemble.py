@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt
 from scipy import sparse
 
 from engine.calibration import Scope
@@ -16,6 +16,7 @@ from engine.cut import Cut, TopK, tag_thresholds
 from engine.errors import BundleError, ConfigError
 from engine.fusion import Fusion, speaking
 from engine.quantity import QuantitySettings, rounded
+from engine.settings import Settings
 
 OWN = "(own)"
 """Who says how many tags a picture gets where no annotator does: no annotator has such a name."""
@@ -23,7 +24,7 @@ OWN = "(own)"
 _FILE = "ensemble.json"
 
 
-class CountConfig(BaseModel):
+class CountConfig(Settings):
     """How many tags 'auto' gives.
 
     Attributes:
@@ -35,7 +36,7 @@ class CountConfig(BaseModel):
             of the bundle's own, learned by the settings `lqp`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     method: Literal["threshold", "tag-thresholds", "lqp"] = "threshold"
     support: PositiveInt = 8

@@ -4,10 +4,22 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
 
 Schedule = Literal["constant", "cosine", "plateau", "staircase"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def _finite(limit: float | None) -> float | None:
+    return limit if limit is not None and math.isfinite(limit) else None
 
 
 class Optimisation(BaseModel):
@@ -26,7 +38,7 @@ class Optimisation(BaseModel):
             by `decay` after `patience` epochs without a better figure; 'staircase' multiplies by
             `decay` every `decay_every` epochs.
         warmup: share of all steps over which the learning rate rises from 0.
-        clip: largest norm of the gradient of all the parameters; None: any.
+        clip: largest norm of the gradient of all the parameters; None, inf in a file: any.
         stop_after: epochs without a better figure after which training stops; None: never.
             What is kept is then the best epoch's.
         average: decay of the moving average of the weights, which is what is kept; less in the
@@ -53,7 +65,7 @@ class Optimisation(BaseModel):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     decay_every: PositiveInt = 10
     patience: PositiveInt = 3
-    clip: PositiveFloat | None = None
+    clip: Annotated[PositiveFloat | None, AfterValidator(_finite)] = None
     stop_after: PositiveInt | None = None
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Precision = "auto"

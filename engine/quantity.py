@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
@@ -19,6 +19,7 @@ from engine.corpus import BLOCK, Corpus
 from engine.group import Group
 from engine.numerics.levels import normalised_levels
 from engine.optimisation import Optimisation
+from engine.settings import Settings
 from engine.social_words import Bag, batch_words, corpus_words, frequent_words, known_rows
 from engine.whitened import Whitened
 
@@ -35,7 +36,7 @@ Inputs = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """The features [B, D] of some of this rank's rows."""
 
 
-class QuantitySettings(BaseModel):
+class QuantitySettings(Settings):
     """Settings of label quantity prediction (Niu et al. 2017, section III.C).
 
     Attributes:
@@ -47,8 +48,6 @@ class QuantitySettings(BaseModel):
         shrinkage: of the whitening of the embedding, in units of its mean variance.
         optimisation: of the loop.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hidden: tuple[PositiveInt, ...] = (512, 256)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy import sparse
 
 from engine import schema
 from engine.corpus import Corpus
 from engine.group import Group
 from engine.index import IndexEntry, Shards
+from engine.settings import Settings
 from engine.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -123,10 +123,8 @@ class Shardable(Protocol):
         ...
 
 
-class Recipe(BaseModel, ABC):
+class Recipe(Settings, ABC):
     """A frozen configuration of a method, and the way to fit it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
 

@@ -35,13 +35,22 @@ def draw_chart(report: TableReport) -> bytes:
     from matplotlib.figure import Figure
 
     corpora = list(report.corpora)
-    height = 1.2 + 0.32 * len(report.rows)
+    # The paper may have more rows, of corpora that are not shown.
+    rows = [
+        row
+        for row in report.rows
+        if any(one.published or one.measured or one.failures for one in row.cells.values())
+    ]
+    height = 1.2 + 0.32 * len(rows)
     figure = Figure(figsize=(3.0 + 4.2 * len(corpora), height), layout="constrained")
     panels = figure.subplots(1, len(corpora), squeeze=False, sharey=True)[0]
     metric = METRICS[report.chart]
-    places = range(len(report.rows))
+    places = range(len(rows))
+    beside = any(report.chart in cell.published for row in rows for cell in row.cells.values())
+    # Where the paper has no figure of these corpora, nothing stands beside ours.
+    shift = 0.2 if beside else 0.0
     for axes, name in zip(panels, corpora, strict=True):
-        for place, row in zip(places, report.rows, strict=True):
+        for place, row in zip(places, rows, strict=True):
             cell = row.cells[name]
             paper = cell.published.get(report.chart)
             if paper is not None:
@@ -49,23 +58,28 @@ def draw_chart(report: TableReport) -> bytes:
                 axes.text(paper, place - 0.2, f" {paper:g}", va="center", size=7, color=INK)
             if report.chart in cell.measured:
                 ours = cell.measured[report.chart]
-                axes.barh(place + 0.2, ours.median, 0.36, color=OURS)
+                axes.barh(place + shift, ours.median, 0.36, color=OURS)
                 if len(cell.seeds) > 1:
                     spread = [[ours.median - ours.least], [ours.most - ours.median]]
-                    axes.errorbar(ours.median, place + 0.2, xerr=spread, color=INK, lw=1, capsize=2)
+                    axes.errorbar(
+                        ours.median, place + shift, xerr=spread, color=INK, lw=1, capsize=2
+                    )
                 text = f"  {ours.median:.{metric.digits}f}"
-                axes.text(ours.most, place + 0.2, text, va="center", size=7, color=INK)
+                axes.text(ours.most, place + shift, text, va="center", size=7, color=INK)
         axes.set_title(report.corpora[name].title, size=10)
         axes.set_xlabel(metric.label)
         axes.margins(x=0.12)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(list(places), [label(row) for row in report.rows], size=8)
+    panels[0].set_yticks(list(places), [label(row) for row in rows], size=8)
     panels[0].invert_yaxis()
-    handles = [
-        panels[0].barh([0], [0], color=color, label=text)
-        for color, text in ((PAPER, "the paper"), (OURS, "here"))
-    ]
-    figure.legend(handles=handles, loc="outside lower right", ncols=2, frameon=False, fontsize=8)
+    if beside:
+        handles = [
+            panels[0].barh([0], [0], color=color, label=text)
+            for color, text in ((PAPER, "the paper"), (OURS, "here"))
+        ]
+        figure.legend(
+            handles=handles, loc="outside lower right", ncols=2, frameon=False, fontsize=8
+        )
     figure.suptitle(report.title, size=11)
     return _png(figure)
 

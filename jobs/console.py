@@ -120,8 +120,15 @@ class Console:
     def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Figures under headings; what stands in the first column names the row."""
         table = Table(title=title)
+        least = 1
         for place, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if place else "left")
+            words = " ".join([heading, *(row[place] for row in rows)]).split()
+            width = max(map(len, words), default=0)
+            table.add_column(heading, justify="right" if place else "left", min_width=width)
+            least += width + 3
         for row in rows:
             table.add_row(*row)
-        self._console.print(table)
+        if least > self._console.width:
+            # A figure is never shortened, however narrow the screen: lines are broken instead.
+            table.width = least
+        self._console.print(table, crop=False)

@@ -178,7 +178,7 @@ def _tasks(
                         name=label(row),
                         corpus=source.name,
                         seed=seed,
-                        fit=row.fit,
+                        fit=source.config.limited(row.fit),
                         training=training,
                         test=test,
                         held_out=source.config.held_out,
@@ -210,6 +210,7 @@ def _report(
             pictures=some.pictures,
             tested=some.tested,
             words=None if source.words is None else len(source.words),
+            min_count=source.config.min_count,
             split=split,
         )
     lines = [
@@ -279,5 +280,11 @@ def show(report: TableReport, console: Console) -> None:
                 else ("failed" if cell.failures and not cell.measured else "")
                 for metric in report.metrics
             ]
-            rows.append([label(row), *told, *ours])
-        console.table(note.title, heads, rows)
+            if any([*told, *ours]):
+                rows.append([label(row), *told, *ours])
+        filled = [place for place in range(len(heads)) if any(row[place] for row in rows)]
+        console.table(
+            note.title,
+            [heads[place] for place in filled],
+            [[row[place] for place in filled] for row in rows],
+        )

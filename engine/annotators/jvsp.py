@@ -23,6 +23,8 @@ class JvspRecipe(PropagationRecipe):
         transfer: Φ of Eq. 4 and 6, "chosen based on cross-validation": here the sigmoid was, where
             the paper has the softmax. After a softmax, activations are 1 / M on average, and next
             to a hidden state they hardly count in Eq. 9.
+        lift_readers: with a softmax, the two matrices that read it begin M times as large as others
+            and learn M times as fast, of which the paper says nothing.
         alpha: weight of the diversity loss (Eq. 11). The paper has 0.5; but the sum of Eq. 10 is at
             most 1 after a softmax, and about M / 4 of what sigmoids give.
         beta: activations below it do not count there (Eq. 10).
@@ -34,6 +36,7 @@ class JvspRecipe(PropagationRecipe):
     kind: Literal["jvsp"] = "jvsp"
     width: PositiveInt = 128
     transfer: jvsp.Transfer = "sigmoid"
+    lift_readers: bool = True
     alpha: NonNegativeFloat = 0.002
     beta: NonNegativeFloat = 0.01
     optimisation: Optimisation = Field(
@@ -51,14 +54,21 @@ class JvspRecipe(PropagationRecipe):
     def _network(self, features: int, prior_V: NDArray[np.float32]) -> "nn.Module":
         from engine.training.jvsp import Jvsp
 
-        return Jvsp(
+        network = Jvsp(
             features, len(prior_V), self.width, self.transfer, self.dropout, self.alpha, self.beta
         )
+        if self._lifts:
+            network.lift_readers()
+        return network
 
     def _rate(self, name: str) -> float:
         # A softmax over M features is 1 / M on average: what reads it has to move M times as far.
         reads_softmax = name in ("visual.weight", "cell.weight_ih")
-        return float(self.width) if self.transfer == "softmax" and reads_softmax else 1.0
+        return float(self.width) if self._lifts and reads_softmax else 1.0
+
+    @property
+    def _lifts(self) -> bool:
+        return self.lift_readers and self.transfer == "softmax"
 
     def _details(self) -> dict[str, str]:
         return {"transfer": self.transfer}

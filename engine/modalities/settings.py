@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from engine.numerics.similarity import Similarity
 from engine.optimisation import Optimisation
+from engine.settings import Settings
 
 EMBEDDING, PIXELS = "embedding", "pixels"
 """Views beside the hand-crafted features: what the backbone says, and the squares themselves."""
@@ -13,11 +14,7 @@ EMBEDDING, PIXELS = "embedding", "pixels"
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DenseSettings(_Section):
+class DenseSettings(Settings):
     """The network of a feature vector.
 
     Attributes:
@@ -29,7 +26,7 @@ class DenseSettings(_Section):
     dropout: Dropout = 0.3
 
 
-class PixelSettings(_Section):
+class PixelSettings(Settings):
     """The eight-layer network of Sun et al., section 2; the figures are the paper's.
 
     Attributes:
@@ -60,7 +57,7 @@ class PixelSettings(_Section):
         return value
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Settings):
     """How a modality's network is trained.
 
     Attributes:

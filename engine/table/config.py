@@ -41,13 +41,22 @@ class CorpusConfig(_Section):
         title: as a heading; without: the corpus's name.
         words: a file of the words that are given and counted, one a line; relative to the corpus.
             None: the tags of its training part.
+        min_count: tags of fewer pictures of the training part are neither learned nor, unless a
+            file names the words, counted; a row that asks for more has its way.
         held_out: share of the tagged pictures that is tested on, by a hash of their ids and the
             seed; it does not count where a test part is given by itself.
     """
 
     title: str = ""
     words: Path | None = None
+    min_count: PositiveInt = 1
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    def limited(self, fit: FitConfig) -> FitConfig:
+        """How a row is fitted on this corpus."""
+        least = max(self.min_count, fit.vocabulary.min_count)
+        vocabulary = fit.vocabulary.model_copy(update={"min_count": least})
+        return fit.model_copy(update={"vocabulary": vocabulary})
 
 
 class RowConfig(_Section):

@@ -70,6 +70,7 @@ class CorpusNote(_Part):
     pictures: int
     tested: int
     words: int | None
+    min_count: int = 1
     split: str
 
 
@@ -117,7 +118,10 @@ def markdown(report: TableReport) -> str:
     if report.note:
         lines += [report.note, ""]
     for name, note in report.corpora.items():
-        words = "the tags trained on" if note.words is None else f"{note.words:,} words"
+        tags = "the tags trained on"
+        if note.min_count > 1:
+            tags += f", each of which {note.min_count:,} pictures or more carry"
+        words = tags if note.words is None else f"{note.words:,} words"
         lines += [
             f"## {note.title}",
             "",

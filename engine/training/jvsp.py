@@ -47,10 +47,12 @@ class Jvsp(nn.Module):
         self.dropout = nn.Dropout(dropout)
         # A mask over the features of a picture (section 2.1), that lets all through at first.
         nn.init.normal_(self.guide.weight, mean=1, std=0.1)
-        if transfer == "softmax":
-            with torch.no_grad():
-                for reader in (self.visual.weight, self.cell.weight_ih):
-                    reader.mul_(width)
+
+    def lift_readers(self) -> None:
+        """Make what reads Φ(x) M times as large; after a softmax, x is 1 / M on average."""
+        with torch.no_grad():
+            for reader in (self.visual.weight, self.cell.weight_ih):
+                reader.mul_(self.image.out_features)
 
     def forward(self, features_BD: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
         """The loss [B] of each picture, Eq. 11.

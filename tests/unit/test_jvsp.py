@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
 from engine.annotators.jvsp import Jvsp as FittedJvsp
@@ -204,17 +205,52 @@ def test_dropout_leaves_the_recurrence_alone() -> None:
     assert (alone_BTM[:, 1:] - v_BTM[:, 1:]).abs().amax(dim=(0, 2)).min() > 1e-3
 
 
-def test_a_fitted_one_keeps_its_transfer(tmp_path: Path, rng: np.random.Generator) -> None:
-    recipe = JvspRecipe.model_validate({"transfer": "tanh", "optimisation": {"epochs": 1}})
+def drawn(rng: np.random.Generator) -> Corpus:
     labels_NV = np.eye(3)[rng.integers(0, 3, 20)].astype(np.float32)
-    corpus = Corpus(
+    return Corpus(
         tuple(map(str, range(20))),
         rng.standard_normal((20, 6)).astype(np.float32),
         sparse.csr_matrix(labels_NV),
         (6,),
     )
-    fitted = recipe.fit(corpus, Vocabulary(("a", "b", "c"), (1, 1, 1)), Solo())
+
+
+VOCABULARY = Vocabulary(("a", "b", "c"), (1, 1, 1))
+
+
+def test_a_fitted_one_keeps_its_transfer(tmp_path: Path, rng: np.random.Generator) -> None:
+    recipe = JvspRecipe.model_validate({"transfer": "tanh", "optimisation": {"epochs": 1}})
+    fitted = recipe.fit(drawn(rng), VOCABULARY, Solo())
     fitted.save(tmp_path)
     loaded = FittedJvsp.load(tmp_path)
     assert isinstance(loaded.network, JvspSteps)
     assert loaded.network.transfer == "tanh"
+
+
+@pytest.mark.parametrize(
+    ("transfer", "lifts", "factor"),
+    [("softmax", True, 8), ("softmax", False, 1), ("sigmoid", True, 1)],
+)
+def test_what_reads_a_softmax_begins_and_learns_so_many_times_as_large(
+    transfer: Transfer, lifts: bool, factor: int, rng: np.random.Generator
+) -> None:
+    """Adam's first step is the learning rate long, and the only one of an epoch of one batch."""
+    corpus = drawn(rng)
+    plain = {"width": 8, "transfer": "sigmoid"}
+    asked = {"width": 8, "transfer": transfer, "lift_readers": lifts}
+
+    def after(rate: float, settings: dict[str, object]) -> dict[str, NDArray[np.float32]]:
+        loop = {"epochs": 1, "learning_rate": rate}
+        recipe = JvspRecipe.model_validate({**settings, "optimisation": loop})
+        fitted = recipe.fit(corpus, VOCABULARY, Solo())
+        assert isinstance(fitted, FittedJvsp)
+        return fitted.fitted.weights
+
+    first, start, end = after(1e-12, plain), after(1e-12, asked), after(1e-3, asked)
+    for name in ("visual.weight", "cell.weight_ih"):
+        np.testing.assert_allclose(start[name], first[name] * factor, rtol=1e-5)
+        step = np.abs(end[name] - start[name]).max()
+        assert step == pytest.approx(1e-3 * factor, rel=1e-2)
+    for name in ("weigh.weight", "out.weight"):
+        np.testing.assert_allclose(start[name], first[name], rtol=1e-5)
+        assert np.abs(end[name] - start[name]).max() == pytest.approx(1e-3, rel=1e-2)

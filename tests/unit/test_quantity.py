@@ -22,6 +22,7 @@ from engine.corpus import Corpus
 from engine.errors import TrainingError
 from engine.group import Solo
 from engine.numerics.levels import normalised_levels
+from engine.optimisation import Optimisation
 from engine.quantity import (
     Quantity,
     QuantitySettings,
@@ -121,8 +122,10 @@ def test_without_hidden_layers_it_is_least_squares(rng: np.random.Generator) -> 
     x_ND = (rng.standard_normal((80, 3)) * 40 + 100).astype(np.float32)
     counts_N = np.round(4 + 0.03 * (x_ND[:, 0] - 100)).astype(np.int64)
     ids = [f"p{row}" for row in range(80)]
-    plain = {"optimiser": "sgd", "learning_rate": 0.1, "schedule": "constant"}
-    linear = settings(hidden=[], optimisation={**plain, "epochs": 60, "batch": 80})
+    plain = Optimisation(
+        optimiser="sgd", learning_rate=0.1, schedule="constant", epochs=60, batch=80
+    )
+    linear = settings(hidden=[], optimisation=plain)
     found = learn_regressor(x_ND, counts_N, ids, linear, Solo())(x_ND)
     design = np.concatenate([x_ND, np.ones((80, 1))], axis=1)
     solution, *_ = np.linalg.lstsq(design.astype(np.float64), counts_N, rcond=None)

@@ -31,14 +31,15 @@ from engine.group import Group, Solo
 from engine.measuring import answers_among, places_among
 from engine.numerics.metric_registry import METRICS, Answers, figures_of
 from engine.recipe import Annotator, Verdict
-from engine.table.config import TableConfig, TagCount, load_table
+from engine.table.config import CorpusConfig, TableConfig, TagCount, load_table
 from engine.table.measure import Said, Trial, given_among, measure, said_of
 from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
 from engine.vocab import Vocabulary
 from engine.vocabulary_rules import VocabularyRules
 from jobs.chart import draw_chart, draw_curves
-from jobs.table import table_path
+from jobs.console import Console
+from jobs.table import show, table_path
 from jobs.table_corpora import engine_state, parse_places
 from jobs.trials import Outcome, Task
 
@@ -576,6 +577,44 @@ def test_a_run_is_known_by_all_that_decides_it() -> None:
     assert engine_state() != engine_state("embed", "image") != engine_state("geometry")
 
 
+def test_a_corpus_may_ask_for_more_pictures_a_tag_than_a_row() -> None:
+    fit = FitConfig(annotators={"one": PriorRecipe()}, vocabulary=VocabularyConfig(min_count=3))
+    for asked, least in ((1, 3), (3, 3), (7, 7)):
+        limited = CorpusConfig(min_count=asked).limited(fit)
+        vocabulary = fit.vocabulary.model_copy(update={"min_count": least})
+        assert limited == fit.model_copy(update={"vocabulary": vocabulary})
+
+
+def test_the_markdown_says_which_tags_count() -> None:
+    report = report_of({"One": Cell(measured={"f1": Spread.of([1.0]), "n_plus": Spread.of([1])})})
+    all_tags = report.corpora["ours"].model_copy(update={"words": None})
+    few_tags = all_tags.model_copy(update={"min_count": 5})
+    for note, told in (
+        (report.corpora["ours"], "means over 3 words."),
+        (all_tags, "means over the tags trained on."),
+        (few_tags, "means over the tags trained on, each of which 5 pictures or more carry."),
+    ):
+        assert told in markdown(report.model_copy(update={"corpora": {"ours": note}}))
+
+
+def test_no_figure_is_shortened_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a column without any figure, such as the paper's of another corpus, is not shown."""
+    monkeypatch.setenv("COLUMNS", "20")
+    columns = ("precision", "recall", "f1", "picture_precision", "picture_recall", "picture_f1")
+    figures = {name: Spread.of([11.1 * (place + 1)]) for place, name in enumerate(columns)}
+    cell = Cell(published={"f1": 98.76}, measured=figures)
+    report = report_of({"A method": cell, "Else": Cell()})
+    show(report.model_copy(update={"metrics": (*columns, "map")}), Console())
+    told = capsys.readouterr().err
+    for text in ("98.76", "11.1", "22.2", "33.3", "44.4", "55.5", "66.6", "paper"):
+        assert text in told
+    assert "…" not in told
+    assert "MAP" not in told
+    assert "Else" not in told
+
+
 def test_a_failure_is_told_in_one_line() -> None:
     assert Outcome.failed(ValueError("one\n  two"), "ValueError: ").failure == "ValueError: one two"
 
@@ -635,6 +674,14 @@ def test_the_markdown_says_what_was_measured() -> None:
     ]
     assert TableReport.model_validate(json.loads(report.model_dump_json())) == report
     assert draw_chart(report).startswith(b"\x89PNG")
+
+
+def test_the_figure_leaves_out_rows_with_nothing_on_its_corpora() -> None:
+    measured = Cell(measured={"f1": Spread.of([40])}, seeds=(0,))
+    alone = draw_chart(report_of({"A": measured}))
+    assert draw_chart(report_of({"A": measured, "B": Cell()})) == alone
+    for cell in (Cell(failures={0: "no"}), Cell(published={"f1": 3.0}), measured):
+        assert draw_chart(report_of({"A": measured, "B": cell})) != alone
 
 
 def test_the_papers_figures_on_other_corpora_come_last() -> None:
