@@ -310,10 +310,16 @@ def read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path}: not TOML ({error})") from error
 
 
+_OURS = "Value error, "
+"""What pydantic writes before a message of this project."""
+
+
 def refusal(path: Path | None, error: ValidationError) -> ConfigError:
     """What is wrong with a configuration, by the names of its keys."""
     problems = "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'config'}: {item['msg']}"
+        ": ".join(
+            (*filter(None, [".".join(map(str, item["loc"]))]), item["msg"].removeprefix(_OURS))
+        )
         for item in error.errors()
     )
     return ConfigError(f"{path or 'configuration'}: {problems}")

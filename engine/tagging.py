@@ -18,6 +18,8 @@ class Tagging:
 
     Attributes:
         tags: the name of each place.
+        counts: training pictures that are known to carry each: of its own, of an alias or of what
+            implies it, the most that any one of them has; how many share two is not known.
         sources: place -> the places whose scores it takes, if theirs are higher: those of its
             aliases, and of what implies it.
         folded: places that are given as others and never as themselves, ascending.
@@ -26,6 +28,7 @@ class Tagging:
     """
 
     tags: tuple[str, ...]
+    counts: tuple[int, ...]
     sources: tuple[tuple[int, tuple[int, ...]], ...]
     folded: tuple[int, ...]
     allowed: tuple[int, ...] | None
@@ -62,12 +65,15 @@ class Tagging:
             for implied in rules.implications.get(name, ()):
                 if implied in place_of:
                     raised.setdefault(place_of[implied], {})[place] = None
+        counts = list(vocabulary.counts)
+        for place, sources in raised.items():
+            counts[place] = max(vocabulary.counts[one] for one in (place, *sources))
         gone = set(folded)
         # A bundle may hold tags that no picture carried, and gives them if nothing is asked for.
         least = more.min_count if more.min_count > 1 else 0
-        gone.update(place for place, count in enumerate(vocabulary.counts) if count < least)
+        gone.update(place for place, count in enumerate(counts) if count < least)
         kept = [n for n, name in enumerate(names) if n not in gone and rules.allows(name)]
-        kept = kept[: more.max_tags]
+        kept = sorted(sorted(kept, key=lambda place: -counts[place])[: more.max_tags])
         if not kept:
             raise ConfigError(
                 "vocabulary: the rules leave none of the bundle's tags; name other tags in "
@@ -75,6 +81,7 @@ class Tagging:
             )
         return cls(
             names,
+            tuple(counts),
             tuple((target, tuple(one)) for target, one in sorted(raised.items())),
             tuple(folded),
             None if len(kept) == len(names) else tuple(kept),
@@ -86,6 +93,11 @@ class Tagging:
         """The places that may be given, by name."""
         places = range(len(self.tags)) if self.allowed is None else self.allowed
         return {self.tags[place]: place for place in places}
+
+    @cached_property
+    def frequent_first(self) -> tuple[int, ...]:
+        """The places that may be given, those with the most training pictures first."""
+        return tuple(sorted(self.index.values(), key=lambda place: -self.counts[place]))
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, ...]]:

@@ -191,7 +191,8 @@ class VocabularyRules(BaseModel):
         reached = {one for more in edges.values() for one in more}
         if base is None:
             tags |= reached
-        self._refuse("implied", sorted((edges.keys() | reached) - tags), where)
+        mend = "" if base is None else ", or fit with these rules: a bundle has only its own tags"
+        self._refuse("implied", sorted((edges.keys() | reached) - tags), where, mend)
         for group, members in self.groups.items():
             if group in tags or group in there:
                 raise ConfigError(
@@ -205,14 +206,14 @@ class VocabularyRules(BaseModel):
             self._refuse(key, lost, where)
 
     @staticmethod
-    def _refuse(key: str, unknown: Iterable[str], where: str) -> None:
+    def _refuse(key: str, unknown: Iterable[str], where: str, mend: str = "") -> None:
         names = list(unknown)
         if names:
             shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             raise ConfigError(
                 f"vocabulary: {key}: {shown}{more} matches no tag of {where}; correct the "
-                "spelling, or take it out"
+                f"spelling, or take it out{mend}"
             )
 
     def without(self, other: "VocabularyRules") -> "VocabularyRules":

@@ -115,11 +115,24 @@ def neighbours(
 
 def vocabulary(bundle: Bundle) -> VocabularyResponse:
     """The tags that may be given."""
-    counts = bundle.vocabulary.counts
+    tagging = bundle.tagging
+    names = {place: tag for tag, place in tagging.index.items()}
     listed = [
-        VocabularyTag(tag=tag, count=counts[place]) for tag, place in bundle.tagging.index.items()
+        VocabularyTag(tag=names[place], count=tagging.counts[place])
+        for place in tagging.frequent_first
     ]
-    return VocabularyResponse(bundle_id=bundle.id, digest=bundle.vocabulary.digest, tags=listed)
+    aliases = {one: tagging.rules.canonical(one) for one in tagging.rules.aliases}
+    return VocabularyResponse(
+        bundle_id=bundle.id,
+        digest=bundle.vocabulary.digest,
+        tags=listed,
+        aliases={one: tag for one, tag in aliases.items() if tag in tagging.index},
+        groups={
+            group: [names[place] for place in places]
+            for group, places in tagging.groups.items()
+            if places
+        },
+    )
 
 
 def description(bundle: Bundle, settings: Settings) -> BundleResponse:

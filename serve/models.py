@@ -187,11 +187,13 @@ class VocabularyTag(BaseModel):
 
 
 class VocabularyResponse(BaseModel):
-    """The vocabulary, most frequent first."""
+    """The tags that may be given, most frequent first, and what else a request may call them."""
 
     bundle_id: str
     digest: str
     tags: list[VocabularyTag]
+    aliases: dict[str, str] = {}
+    groups: dict[str, list[str]] = {}
 
 
 class BundleResponse(BaseModel):

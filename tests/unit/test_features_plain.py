@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage import color, data, feature
 
 from engine.features import gist as gist_module
-from engine.features.colour import CELLS, hsv_histogram, lab_moments
+from engine.features.colour import CELLS, hsv_histogram, lab_moments, lab_of
 from engine.features.edges import DIRECTIONS, edge_directions
 from engine.features.gist import CELLS as GIST_CELLS
 from engine.features.gist import FILTERS, INNER, MARGIN, even_contrast, gist, transfer_functions
@@ -85,12 +85,17 @@ def test_lab_moments_are_those_of_a_loop(photo: NDArray[np.uint8]) -> None:
                 apart = values - values.mean()
                 mean, deviation, skewness = found[row, column, channel]
                 spread = math.sqrt((apart**2).mean())
-                assert mean == pytest.approx(values.mean(), abs=0.25)
-                assert deviation == pytest.approx(spread, abs=0.15)
-                # The cube root is steep at 0: the third moments themselves are compared. OpenCV
-                # reads L*a*b* from a table, which a cell of little contrast shows.
+                assert mean == pytest.approx(values.mean(), abs=0.01)
+                assert deviation == pytest.approx(spread, abs=0.01)
+                # The cube root is steep at 0: the third moments themselves are compared.
                 third = (apart**3).mean()
-                assert skewness**3 == pytest.approx(third, rel=0.02, abs=0.12 * spread**3)
+                assert skewness**3 == pytest.approx(third, rel=0.01, abs=0.01 * spread**3)
+
+
+def test_lab_is_that_of_scikit_image_for_every_colour() -> None:
+    values = np.linspace(0, 255, 40).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(values, values, values), axis=-1).reshape(40, -1, 3)
+    np.testing.assert_allclose(lab_of(grid), color.rgb2lab(grid), atol=0.05)
 
 
 def test_a_plain_picture_has_no_higher_moments() -> None:

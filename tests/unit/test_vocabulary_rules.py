@@ -138,6 +138,13 @@ def test_a_bundle_gives_by_the_rules_without_being_fitted_again() -> None:
     assert tagging.among([1, 2, 5]) == (1,)
     frequent = Tagging.of(VOCABULARY, VocabularyRules(), VocabularyRules(min_count=4, max_tags=2))
     assert frequent.allowed == (0, 1)
+    # A tag is as frequent as the most frequent of its aliases and of what implies it.
+    assert tagging.counts == (9, 8, 5, 4, 4, 1)
+    assert tagging.frequent_first == (0, 1, 3, 4)
+    common = Tagging.of(VOCABULARY, rules, VocabularyRules(exclude=["dog"], min_count=4))
+    assert list(common.index) == ["heaven", "car", "animal"]
+    frequent = VocabularyRules(implied={"car": "animal"}, max_tags=3)
+    assert Tagging.of(VOCABULARY, VocabularyRules(), frequent).allowed == (0, 1, 4)
     only = Tagging.of(VOCABULARY, rules, VocabularyRules(include=["pets"]))
     assert list(only.index) == ["dog", "catfish"]
 
