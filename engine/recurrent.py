@@ -68,7 +68,11 @@ class Recurrent(Annotator):
         return Verdict(scores_NV)
 
     def step(self, v_BD: NDArray[np.float32]) -> Step:
-        """What gives the log-probabilities of each step in turn, for some pictures."""
+        """What gives the log-probabilities of each step in turn, for some pictures.
+
+        They are those of Yan et al. 2016, Eq. 18, over the tags that were not taken before, as in
+        `engine.training.recurrent.free_logits`; a tag that was taken has minus infinity.
+        """
         hidden_BH, cell_BH = self.lstm.start(len(v_BD))
 
         def step(tags_BT: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -76,6 +80,7 @@ class Recurrent(Annotator):
             read_BG = self.lstm.read(self._input(v_BD, tags_BT))
             hidden_BH, cell_BH = self.lstm.step(read_BG, hidden_BH, cell_BH)
             logits_BV = hidden_BH @ self.arrays["out.weight"].T + self.arrays["out.bias"]
+            np.put_along_axis(logits_BV, tags_BT, -np.inf, axis=1)
             log_BV: NDArray[np.float32] = log_softmax(logits_BV, axis=1)
             return log_BV
 

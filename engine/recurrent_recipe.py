@@ -30,32 +30,36 @@ if TYPE_CHECKING:
 class RecurrentRecipe(GradientRecipe):
     """Settings of Yan et al. 2016, section 5.1; where a default is not the paper's, that is named.
 
+    Width and decay were chosen by the ranked LSTM's NDCG on validation pictures of the drawn
+    sample; the width is better for the naive RNN too.
+
     Attributes:
-        width: d, of the image's vector (Eq. 10). The paper has 100.
-        hidden: of the LSTM's state. The paper has 300.
+        width: d, of the image's vector (Eq. 10). The paper has 100, of one layer of a network; the
+            embedding here holds eight depths.
+        hidden: of the LSTM's state.
         dropout: in training, of the LSTM's inputs and of its states. The paper has 0.5.
         limit: a longer list of tags is cut, in training; and so many tags are decoded at most.
         shrinkage: of the whitening of the embedding, for 'head'.
         train: 'head' learns on the embedding of the frozen backbone; 'all' then goes on with every
             layer from the pixels, and the annotator carries a network of its own.
-        optimisation: of the loop. The paper has batch 16, Adam at 4e-4 with betas 0.8 and 0.999,
-            halved on a plateau, no weight decay, and 7,500 steps.
+        optimisation: of the loop. The paper has Adam at 4e-4, halved on a plateau, no weight
+            decay, and 7,500 steps.
         fine_tuning: of the second part of 'all'; its learning rate is the backbone's, the other
             layers keep that of `optimisation`.
     """
 
-    width: PositiveInt = 100
-    hidden: PositiveInt = 128
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    width: PositiveInt = 300
+    hidden: PositiveInt = 300
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     limit: PositiveInt = 20
     shrinkage: PositiveFloat = 1.0
     train: Literal["head", "all"] = "head"
     optimisation: Optimisation = Field(
         default=Optimisation(
             learning_rate=2e-3,
-            weight_decay=0.3,
+            weight_decay=0.1,
             betas=(0.8, 0.999),
-            batch=32,
+            batch=16,
             epochs=20,
             schedule="cosine",
             clip=5.0,

@@ -82,8 +82,34 @@ class NaiveRnnNetwork(RecurrentTagger):
         return self.unrolled(torch.cat([first_BD[:, None], self.words(before_BT)], dim=1))
 
 
+def free_logits(logits_BTV: torch.Tensor, tags_BT: torch.Tensor) -> torch.Tensor:
+    """The logits [B, T, V] with minus infinity for the tags of the steps before.
+
+    A softmax of them is Eq. 18 over the tags that are free, as it is in decoding. Were those that
+    are taken counted as well, a tag would have to become unlikely at every step at which it may
+    have come before, and decoding, which knows what it took, would find it too late: where the
+    order is in doubt a tag that is surely there is nowhere the likeliest.
+
+    Args:
+        tags_BT: int64, none twice in a row but for `NOTHING`.
+    """
+    steps, tags = logits_BTV.shape[1:]
+    is_before_TT = torch.ones(steps, steps, dtype=torch.bool, device=tags_BT.device).tril(-1)
+    is_taken_BTT = is_before_TT & (tags_BT != NOTHING)[:, None]
+    # What is not taken points to a column of its own, which is cut off again.
+    taken_BTT = torch.where(is_taken_BTT, tags_BT[:, None], tags)
+    shape = (*logits_BTV.shape[:2], tags + 1)
+    is_taken_BTV = torch.zeros(shape, dtype=torch.bool, device=logits_BTV.device)
+    is_taken_BTV.scatter_(2, taken_BTT, value=True)
+    return logits_BTV.masked_fill(is_taken_BTV[..., :tags], -torch.inf)
+
+
 def sequence_loss(logits_BTV: torch.Tensor, tags_BT: torch.Tensor) -> torch.Tensor:
-    """Eq. 19: minus the log-probabilities of the true tags, summed over steps and pictures."""
+    """Eq. 19: minus the log-probabilities of the true tags, summed over steps and pictures.
+
+    Each step's softmax is over the tags that are free, see `free_logits`.
+    """
+    free_BTV = free_logits(logits_BTV.float(), tags_BT)
     return nn.functional.cross_entropy(
-        logits_BTV.float().flatten(0, 1), tags_BT.flatten(), ignore_index=NOTHING, reduction="sum"
+        free_BTV.flatten(0, 1), tags_BT.flatten(), ignore_index=NOTHING, reduction="sum"
     )
