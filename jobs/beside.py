@@ -1,5 +1,6 @@
 """A process beside the driver, for what a job does while Ray starts: it lists, and makes a part."""
 
+import atexit
 import multiprocessing
 import os
 import threading
@@ -113,6 +114,9 @@ def listing(source: str, store: Store, most: int | None = None) -> Iterator[Besi
 def _begin(source: str, store: Store, most: int | None, listed: Connection) -> None:
     """List in a thread, so that the process may make a part meanwhile."""
     _end_with_parent()
+    # Without the ends that Arrow has registered: it would wait, for ever at times, for the threads
+    # of a read that the interpreter's own end has broken off.
+    atexit.register(os._exit, 0)
     arguments = (source, store, most, listed)
     threading.Thread(target=_list, args=arguments, daemon=True).start()
 
