@@ -1,5 +1,7 @@
 """Measures what annotating costs: real jobs on a sample, by all workers and by one alone."""
 
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +90,7 @@ def measure(
         spread=found.spread,
         gap=found.gap,
         driver=driver,
-        before=asked - began,
+        before=_idle_command_seconds() + asked - began,
         waiting=found.waiting,
         start=found.start,
         after=max(0.0, ended - max(one.ended for one in works)),
@@ -123,6 +125,17 @@ def _annotate(
             manifest.backbone.geometry.size**2 * 3,
             manifest.limits.max_bytes,
         )
+
+
+def _idle_command_seconds() -> float:
+    """Of a command that does nothing: the interpreter's start and end, and imports between them.
+
+    The command that measures begins to count behind its own start, and cannot see its end.
+    """
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "jobs", "plan", "--help"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
 
 
 def _driver_seconds() -> float:
