@@ -11,7 +11,7 @@ from scipy import sparse
 
 from engine.calibration import Calibration, Scope
 from engine.errors import BundleError
-from engine.numerics.online_weights import learn_weights
+from engine.numerics.online_weights import choose_pace, learn_weights
 from engine.numerics.word_balance import WordBalance, balance_words
 
 BALANCED_TAGS = 5
@@ -209,7 +209,8 @@ def _learned(
     start_A: NDArray[np.float64] | None = None,
 ) -> tuple[dict[str, float], Course]:
     stacked_ANV = np.stack(list(calibrated.values()))
-    found = learn_weights(stacked_ANV, labels_NV, seed, start_A=start_A)
+    pace = choose_pace(stacked_ANV, labels_NV, seed, start_A)
+    found = learn_weights(stacked_ANV, labels_NV, seed, pace, start_A)
     course = tuple(
         (point.triples, dict(zip(calibrated, point.weights_A.tolist(), strict=True)))
         for point in found.course

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from engine.calibration import Calibration
 from engine.group import Group
-from engine.numerics.online_weights import Waypoint, learn_weights
+from engine.numerics.online_weights import Pace, Waypoint, learn_weights
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Blend:
             calibrations[name] = Calibration.learn(said_NV, labels_NV)
             calibrated.append(calibrations[name](said_NV))
         scores_ANV = np.stack(calibrated)
-        learned = learn_weights(scores_ANV, labels_NV, seed, margin=margin, rate=rate)
+        learned = learn_weights(scores_ANV, labels_NV, seed, Pace(margin, rate))
         weights = dict(zip(held_out, learned.weights_A.tolist(), strict=True))
         blended_NV = np.tensordot(learned.weights_A, scores_ANV, axes=1).astype(np.float32)
         return cls(

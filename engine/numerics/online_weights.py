@@ -94,13 +94,79 @@ def _log_sum(log_S: NDArray[np.float64]) -> float:
     return float(most + np.log(np.exp(log_S - most).sum()))
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How far weights move.
+
+    Attributes:
+        margin: ψ: a triple whose tags lie further apart in score teaches nothing more.
+        rate: μ, of each multiplicative step.
+    """
+
+    margin: float = 0.1
+    rate: float = 0.05
+
+
+PACES = (Pace(), Pace(0.3, 0.2), Pace(1.0, 0.5))
+"""From one that leaves the weights near their start to one that all but picks the best scorer."""
+
+_LEAST_SCORE = 1e-6
+_CELLS = 1 << 22
+"""Scores that are blended at a time: 32 MiB."""
+
+
+def choose_pace(
+    scores_ANV: NDArray[np.float32],
+    labels_NV: sparse.csr_matrix,
+    seed: int,
+    start_A: NDArray[np.float64] | None = None,
+) -> Pace:
+    """The one of `PACES` whose weights blend pictures best that they were not learned from.
+
+    Weights of one half of the pictures blend the other half, and the other way round; the least
+    mean log loss of the tags is taken, and the first of equals.
+
+    Args:
+        scores_ANV, labels_NV, start_A: see `learn_weights`; each picture has a scorer that speaks.
+    """
+    order_N = np.random.default_rng(seed).permutation(len(labels_NV.indptr) - 1)
+    halves = order_N[::2], order_N[1::2]
+    if len(scores_ANV) < 2 or not len(halves[1]):
+        return PACES[0]
+
+    def loss(pace: Pace) -> float:
+        total = 0.0
+        for learned, told in (halves, halves[::-1]):
+            part = scores_ANV[:, learned]
+            weights_A = learn_weights(part, labels_NV[learned], seed, pace, start_A).weights_A
+            for rows_M in np.array_split(told, -(-len(told) * scores_ANV.shape[2] // _CELLS)):
+                blended_MV = blend(weights_A, scores_ANV[:, rows_M])
+                total += _log_loss(blended_MV, labels_NV[rows_M].toarray() > 0)
+        return total
+
+    return min(PACES, key=loss)
+
+
+def blend(weights_A: NDArray[np.float64], scores_ANV: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The scores [N, V] together; of each picture, by the weights of the scorers that speak."""
+    shares_AN = weights_A[:, None] * ~np.isnan(scores_ANV[:, :, 0])
+    shares_AN /= shares_AN.sum(axis=0)
+    blended_NV = np.zeros(scores_ANV.shape[1:])
+    for shares_N, scores_NV in zip(shares_AN, scores_ANV, strict=True):
+        blended_NV += shares_N[:, None] * np.nan_to_num(scores_NV)
+    return blended_NV
+
+
+def _log_loss(scores_NV: NDArray[np.float64], carries_NV: NDArray[np.bool_]) -> float:
+    told_NV = np.where(carries_NV, scores_NV, 1 - scores_NV)
+    return float(-np.log(np.maximum(told_NV, _LEAST_SCORE)).sum())
+
+
 def learn_weights(
     scores_ANV: NDArray[np.float32],
     labels_NV: sparse.csr_matrix,
     seed: int,
-    *,
-    margin: float = 0.1,
-    rate: float = 0.05,
+    pace: Pace = PACES[0],
     start_A: NDArray[np.float64] | None = None,
 ) -> Learned:
     """Learn the weights of A scorers in one pass over N pictures in an order drawn from the seed.
@@ -116,13 +182,12 @@ def learn_weights(
         scores_ANV: float32, all on one scale, such as calibrated ones in [0, 1]. A row of NaN: that
             scorer sleeps for that picture.
         labels_NV: binary, [N, V].
-        margin, rate: see `OnlineWeights`.
         start_A: the weights at first; None: all the same.
     """
     scorers = len(scores_ANV)
     if start_A is None:
         start_A = np.full(scorers, 1 / scorers)
-    weights = OnlineWeights(start_A, margin, rate)
+    weights = OnlineWeights(start_A, pace.margin, pace.rate)
     course = [Waypoint(0, weights.weights_A)]
     awake_AN = ~np.isnan(scores_ANV[:, :, 0])
     carried_N = np.diff(labels_NV.indptr)

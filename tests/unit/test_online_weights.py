@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.metrics import log_loss
 
-from engine.numerics.online_weights import WAYPOINTS, Learned, OnlineWeights, learn_weights
+from engine.numerics.online_weights import (
+    PACES,
+    WAYPOINTS,
+    Learned,
+    OnlineWeights,
+    Pace,
+    blend,
+    choose_pace,
+    learn_weights,
+)
 
 
 def drawn(
@@ -63,7 +73,7 @@ def algorithm_1(
 @pytest.mark.parametrize("sleep", [0.0, 0.3])
 def test_it_is_algorithm_1(margin: float, rate: float, sleep: float) -> None:
     scores_ANV, labels_NV = drawn(0, 6, 80, 7, sleep)
-    learned = learn_weights(scores_ANV, labels_NV, 5, margin=margin, rate=rate)
+    learned = learn_weights(scores_ANV, labels_NV, 5, Pace(margin, rate))
     mean, course = algorithm_1(scores_ANV, labels_NV, 5, margin, rate)
     np.testing.assert_allclose(learned.weights_A, mean, rtol=1e-9)
     assert [point.triples for point in learned.course][-1] == len(course)
@@ -115,7 +125,7 @@ def test_the_weights_stay_on_the_simplex(
     problem: tuple[int, int, int, int, float], step: tuple[float, float]
 ) -> None:
     scores_ANV, labels_NV = drawn(*problem)
-    learned = learn_weights(scores_ANV, labels_NV, 0, margin=step[0], rate=step[1])
+    learned = learn_weights(scores_ANV, labels_NV, 0, Pace(*step))
     for weights_A in (learned.weights_A, *(point.weights_A for point in learned.course)):
         assert np.isfinite(weights_A).all()
         assert (weights_A >= 0).all()
@@ -130,8 +140,8 @@ def test_a_permutation_of_the_scorers_permutes_the_weights(
     scores_ANV, labels_NV = drawn(*problem)
     order = list(range(len(scores_ANV)))
     random.shuffle(order)
-    straight = learn_weights(scores_ANV, labels_NV, 0, rate=rate)
-    permuted = learn_weights(scores_ANV[order], labels_NV, 0, rate=rate)
+    straight = learn_weights(scores_ANV, labels_NV, 0, Pace(rate=rate))
+    permuted = learn_weights(scores_ANV[order], labels_NV, 0, Pace(rate=rate))
     np.testing.assert_allclose(permuted.weights_A, straight.weights_A[order], rtol=1e-6)
 
 
@@ -144,7 +154,7 @@ def test_a_scorer_that_is_always_right_wins(seed: int, scorers: int, rate: float
     # The others are as often wrong as right.
     scores_ANV = rng.random((scorers, *labels_NV.shape)).astype(np.float32)
     scores_ANV[right] = labels_NV.toarray()
-    learned = learn_weights(scores_ANV, labels_NV, 0, margin=1.5, rate=rate)
+    learned = learn_weights(scores_ANV, labels_NV, 0, Pace(1.5, rate))
     assert learned.course[-1].weights_A.argmax() == right
     assert learned.weights_A.argmax() == right
     assert learned.course[-1].weights_A[right] > 0.9
@@ -192,3 +202,45 @@ def test_nothing_to_learn_from_leaves_the_start() -> None:
         learned = learn_weights(scores_ANV, labels, 0)
         np.testing.assert_allclose(learned.weights_A, 1 / 3)
         assert [point.triples for point in learned.course] == [0]
+
+
+def told_apart(labels_NV: sparse.csr_matrix, noise: float, seed: int) -> np.ndarray:
+    """The scores of one who is right on average, and the more noise, the less sure."""
+    rng = np.random.default_rng(seed)
+    logits_NV = (labels_NV.toarray() * 2 - 1) * 2 + rng.normal(0, noise, labels_NV.shape)
+    return (1 / (1 + np.exp(-logits_NV))).astype(np.float32)
+
+
+def test_the_pace_is_that_which_blends_other_pictures_best() -> None:
+    """Where one scorer knows all and the other nothing, weights must go far; among equals, not."""
+    _, labels_NV = drawn(1, 1, 300, 8)
+    known_NV = told_apart(labels_NV, 0.5, 2)
+    nothing_NV = np.random.default_rng(3).random(labels_NV.shape, dtype=np.float32)
+    assert choose_pace(np.stack([known_NV, nothing_NV]), labels_NV, 0) == PACES[-1]
+    equals_ANV = np.stack([told_apart(labels_NV, 2.0, seed) for seed in (4, 5)])
+    assert choose_pace(equals_ANV, labels_NV, 0) != PACES[-1]
+    assert choose_pace(known_NV[None], labels_NV, 0) == PACES[0]
+    assert choose_pace(equals_ANV[:, :1], labels_NV[:1], 0) == PACES[0]
+
+
+def test_the_pace_is_chosen_by_the_halves_log_losses() -> None:
+    """The same by scikit-learn's log loss, from the two halves' weights."""
+    scores_ANV, labels_NV = drawn(7, 3, 41, 5)
+    order = np.random.default_rng(9).permutation(41)
+    losses = []
+    for pace in PACES:
+        total = 0.0
+        for learned, told in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+            weights_A = learn_weights(scores_ANV[:, learned], labels_NV[learned], 9, pace).weights_A
+            p_NV = np.tensordot(weights_A, scores_ANV[:, told].astype(np.float64), axes=1)
+            p_NV = np.clip(p_NV, 1e-6, 1 - 1e-6)
+            carries = labels_NV[told].toarray().ravel() > 0
+            total += log_loss(carries, p_NV.ravel(), normalize=False)
+        losses.append(total)
+    assert choose_pace(scores_ANV, labels_NV, 9) == PACES[int(np.argmin(losses))]
+
+
+def test_who_sleeps_has_no_share_of_a_blend() -> None:
+    scores_ANV = np.array([[[0.2], [0.2]], [[0.6], [np.nan]], [[1.0], [0.4]]], dtype=np.float32)
+    blended_NV = blend(np.array([0.5, 0.3, 0.2]), scores_ANV)
+    np.testing.assert_allclose(blended_NV, [[0.48], [(0.1 + 0.08) / 0.7]], rtol=1e-6)
