@@ -36,7 +36,8 @@ def fit_in_parts(
     gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
     task = _fit_part.options(num_gpus=1 if gpus else 0, max_retries=settings.restarts)
     names = recipe.parts()
-    running = [task.remote(recipe, name, blocks) for name in names]
+    stop = folder / "stop"
+    running = [task.remote(recipe, name, blocks, stop) for name in names]
     try:
         parts = ray.get(running)
     except RayTaskError as error:
@@ -50,17 +51,24 @@ def fit_in_parts(
             f"({type(error).__name__}); look at the workers' memory, or raise training.restarts"
         ) from error
     finally:
-        for one in running:
-            ray.cancel(one, force=True)
+        # Not cancelled: Ray's core ends the whole driver at times when a task ends meanwhile.
+        stop.touch()
+        ray.wait(running, num_returns=len(running), fetch_local=False)
     say(f"'{recipe.kind}' was trained in {len(names)} parts side by side")
     return recipe.join(parts, corpus, vocabulary, Solo())
 
 
 @ray.remote(num_cpus=1)
 def _fit_part(
-    recipe: Divisible[object], name: str, blocks: Sequence[Mapping[str, object]]
+    recipe: Divisible[object], name: str, blocks: Sequence[Mapping[str, object]], stop: Path
 ) -> object:
-    """Learn one part in a worker, with one thread: two would share a core with another part."""
+    """Learn one part in a worker, with one thread: two would share a core with another part.
+
+    Args:
+        stop: a file that is there once nobody wants the part any more.
+    """
+    if stop.exists():
+        return None
     # Imported here, in the worker: what reads this file need not pay the seconds.
     import torch
     from threadpoolctl import threadpool_limits

@@ -62,6 +62,7 @@ def test_a_table_is_built_and_gone_on_with(tagloom, corpus: Path, tmp_path: Path
         "pictures": 150,
         "tested": 30,
         "words": len((corpus / "words.txt").read_text().splitlines()),
+        "min_count": 1,
         "split": "a share of 0.2, seeds 0, 1",
     }
     prior, lost, mbrm = (row["cells"]["drawn"] for row in report["rows"])

@@ -137,21 +137,8 @@ def test_chunks_that_are_still_being_listed_give_the_same_parts(
     assert pa.concat_tables(parts).combine_chunks().equals(looped)
 
 
-def test_a_plan_in_several_segments_gives_the_same_rows(
-    cluster: None, bundle: Bundle, inventory: Inventory, looped: pa.Table, tmp_path: Path
-) -> None:
-    plan = annotation_plan(bundle, 5, resources=SEGMENTS)
-    assert len(plan.segments()) == 3
-    found = _run(plan, inventory, Store(str(tmp_path)), RunSettings(workers=1))
-    assert found.select(looped.column_names).equals(looped)
-    assert found.column_names == looped.column_names
-
-
-@pytest.mark.parametrize("batch", [1, 7, 150])
-def test_other_batches_give_the_same_tags(
-    bundle: Bundle, inventory: Inventory, looped: pa.Table, batch: int
-) -> None:
-    found = _looped(annotation_plan(bundle, 5), inventory, RunSettings(batch=batch))
+def assert_alike(found: pa.Table, looped: pa.Table) -> None:
+    """The same rows, tags and neighbours, and scores that differ by rounding alone."""
     assert found.column_names == looped.column_names
     for row, expected in zip(found.to_pylist(), looped.to_pylist(), strict=True):
         assert row["image_id"] == expected["image_id"]
@@ -164,6 +151,23 @@ def test_other_batches_give_the_same_tags(
             assert [item["image_id"] for item in row["neighbours"]] == [
                 item["image_id"] for item in expected["neighbours"]
             ]
+
+
+def test_a_plan_in_several_segments_gives_the_same_rows(
+    cluster: None, bundle: Bundle, inventory: Inventory, looped: pa.Table, tmp_path: Path
+) -> None:
+    plan = annotation_plan(bundle, 5, resources=SEGMENTS)
+    assert len(plan.segments()) == 3
+    found = _run(plan, inventory, Store(str(tmp_path)), RunSettings(workers=1))
+    # On their way rows are packed, and some processors' BLAS sums by where they lie then.
+    assert_alike(found, looped)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 150])
+def test_other_batches_give_the_same_tags(
+    bundle: Bundle, inventory: Inventory, looped: pa.Table, batch: int
+) -> None:
+    assert_alike(_looped(annotation_plan(bundle, 5), inventory, RunSettings(batch=batch)), looped)
 
 
 JOB = """
