@@ -21,6 +21,12 @@ _RETRIED_BYTES = 1024 * 1024
 """The longest request that HAProxy holds on to, and so can ask another replica when one dies. It
 closes the connection of a longer one, from which a client knows that it may ask again."""
 
+_RETRIES = 8
+"""How often HAProxy asks again. Each dead replica can cost two: one that ends what it was at, and
+one whose refusal marks it as down; when none is left, the next goes to Ray Serve's own proxy, which
+waits for a new replica. Were the retries used up before that, HAProxy would close the connection
+without a word, as it does wherever the connection to the replica had been used before."""
+
 
 def choose_proxy(proxy: Proxy, host: str, environment: Mapping[str, str]) -> Proxy:
     """What `auto` comes to here: HAProxy, which is the faster, where Ray is started by this server.
@@ -73,6 +79,7 @@ def proxy_environment(proxy: Proxy, settings: Settings, folder: Path) -> dict[st
             # What a replica took with it when it died is asked of another: to tag a picture twice
             # does no harm.
             "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+            "RAY_SERVE_HAPROXY_RETRIES": str(_RETRIES),
             "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_RETRIED_BYTES),
             # After a change of replicas the connections of before end soon, and then their ports.
             "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "1",

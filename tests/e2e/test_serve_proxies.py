@@ -58,6 +58,7 @@ def test_killed_replicas_are_back_and_the_end_loses_nothing(
         # What the dead replica had, another one is asked.
         assert statuses_when_killed(server, jpegs, 1) == {200}
         await_replicas(server.url, ALL, BACK)
+        # With none left at once: what waits for a new one is answered too, or told to come again.
         assert statuses_when_killed(server, jpegs, ALL) <= {200, 503}
         await_replicas(server.url, ALL, BACK)
         end(server, jpegs)
@@ -72,8 +73,6 @@ def statuses_when_killed(server: Server, jpegs: list[bytes], count: int) -> set[
         victims = family(server, "ServeReplica")[:count]
         for victim in victims:
             victim.kill()
-            # The next one when this one's end is known: with all at once, none is left to ask.
-            time.sleep(0.5)
         killed = time.monotonic()
         while any(one.is_running() for one in victims) or len(family(server, "ServeReplica")) < ALL:
             assert time.monotonic() < killed + BACK
