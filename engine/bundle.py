@@ -1,5 +1,6 @@
 """The bundle: a folder with everything that annotation needs, each file under its sha256."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -200,6 +201,12 @@ def new_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
         yield draft
         put_in_place(draft, folder)
     finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove what killed runs left of a bundle in a folder's name, where no other run is at it."""
+    for draft in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
         shutil.rmtree(draft, ignore_errors=True)
 
 

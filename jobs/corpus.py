@@ -20,6 +20,7 @@ from engine.corpus import split_rows
 from engine.errors import ConfigError
 from engine.image import DecodeLimits
 from engine.sample import SamplePicture, draw_picture
+from engine.storage.files import local_path, shown
 from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.reading import read_chunk
@@ -27,14 +28,17 @@ from jobs.source import take_inventory
 from jobs.store import Store
 
 
-def draw_corpus(out: Path, images: int, seed: int, console: Console) -> None:
+def draw_corpus(out: str | Path, images: int, seed: int, console: Console) -> None:
     """Draw `images` pictures with their tags, the same ones for the same seed.
+
+    Args:
+        out: a path or URL.
 
     Raises:
         ConfigError: `out` is not empty.
     """
-    _check_new(out)
-    with _whole_folder(out) as draft, (draft / "annotations.jsonl").open("w") as lines:
+    _check_new(str(out))
+    with _whole_folder(str(out)) as draft, (draft / "annotations.jsonl").open("w") as lines:
         (draft / "images").mkdir()
         context = multiprocessing.get_context("spawn")
         with (
@@ -55,8 +59,15 @@ def _save(picture: SamplePicture, draft: Path) -> str:
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder under a temporary name that takes its own when all of it is there."""
+def _whole_folder(name: str) -> Iterator[Path]:
+    """A folder under a temporary name that takes its own when all of it is there, or is copied."""
+    store = Store(name)
+    if not store.is_local:
+        with tempfile.TemporaryDirectory(prefix="tagloom-") as work:
+            yield Path(work)
+            store.put_folder(Path(work), ".")
+        return
+    out = local_path(name)
     draft = out.parent / f".{out.name}.{os.getpid()}.tmp"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -69,22 +80,26 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def split_corpus(corpus: str, out: Path, share: float, seed: int, console: Console) -> None:
+def split_corpus(corpus: str, out: str | Path, share: float, seed: int, console: Console) -> None:
     """Write a corpus as two, `train` and `test`, in Parquet with the pictures' bytes.
 
     Untagged pictures go to `train`. The same seed holds out the same pictures.
+
+    Args:
+        out: a path or URL.
 
     Raises:
         ConfigError: `out` is not empty, or `share` leaves nothing on a side.
         CorpusError: the corpus is broken, or has fewer than two tagged pictures.
     """
-    _check_new(out)
+    _check_new(str(out))
     if not 0 < share < 1:
         raise ConfigError(f"--test is {share}; give a share above 0 and below 1")
     with tempfile.TemporaryDirectory() as work:
         inventory = take_inventory(corpus, Store(work), is_corpus=True)
         held_out = _held_out(inventory, share, seed)
-        with _whole_folder(out) as draft, console.progress("splitting", inventory.rows) as advance:
+        whole = _whole_folder(str(out))
+        with whole as draft, console.progress("splitting", inventory.rows) as advance:
             writers: dict[str, pq.ParquetWriter] = {}
             for batch in _batches(inventory):
                 ids = batch.column(schema.IMAGE_ID).to_pylist()
@@ -124,6 +139,6 @@ def _held_out(inventory: Inventory, share: float, seed: int) -> frozenset[str]:
     return frozenset(tagged[row] for row in rows)
 
 
-def _check_new(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: is there already and not empty; name another folder")
+def _check_new(name: str) -> None:
+    if Store(name).names():
+        raise ConfigError(f"{shown(name)}: is there already and not empty; name another folder")

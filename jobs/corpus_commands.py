@@ -1,6 +1,5 @@
 """`tagloom corpus`: draws a sample corpus, or splits a corpus."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ app = typer.Typer(help="Draws a sample corpus, or splits a corpus.", no_args_is_
 
 @app.command("sample")
 def sample(
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[str, typer.Option(help="A new folder or URL.")],
     images: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 3000,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     quiet: Quiet = False,
@@ -27,7 +26,7 @@ def sample(
 @app.command("split")
 def split(
     corpus: Annotated[str, typer.Option(help="The corpus to split.")],
-    out: Annotated[Path, typer.Option(help="A new folder; gets train/ and test/.")],
+    out: Annotated[str, typer.Option(help="A new folder or URL; gets train/ and test/.")],
     test: Annotated[float, typer.Option(help="Share of the tagged pictures to hold out.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Another seed holds out other pictures.")] = 0,
     quiet: Quiet = False,

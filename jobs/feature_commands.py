@@ -35,7 +35,7 @@ def show(
 @app.command("extract")
 def extract(
     corpus: Annotated[str, typer.Option(help="Pictures: a folder, Parquet or tars.")],
-    out: Annotated[str, typer.Option(help="A new folder, or one to go on with.")],
+    out: Annotated[str, typer.Option(help="A new folder or URL, or one to go on with.")],
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:

@@ -20,14 +20,14 @@ from engine.storage.bundles import open_at
 from jobs.chart import check_drawing
 from jobs.chunks import Inventory
 from jobs.console import Console
-from jobs.describing import ensure_describer
+from jobs.describing import describer_folder, ensure_describer
 from jobs.job import check_apart, noted
 from jobs.lease import held
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.session import ray_session
 from jobs.sink import finished_parts
 from jobs.source import SCRATCH, take_inventory
-from jobs.store import Store, absolute
+from jobs.store import Store, absolute, shared_folder
 
 JOB = "features-job.json"
 _OWN = (SCRATCH, FOLDER)
@@ -87,6 +87,9 @@ def extract_features(
 ) -> Described:
     """Describe every picture of a corpus into Parquet files, a column a feature.
 
+    Args:
+        out: a path or URL.
+
     The describer is learned from the corpus first and lies beside them. A run that was killed goes
     on with what it had made.
 
@@ -94,20 +97,19 @@ def extract_features(
         TagloomError: the corpus or the target is not as it must be.
     """
     store = Store(out)
-    if not store.is_local:
-        raise ConfigError(f"{out}: the describer is a folder; name a local or shared folder")
     source = absolute(corpus)
     check_apart(source, store)
     # Before anything is written there, and again when no other job can be at it.
     noted(store, JOB, Extraction, _OWN, "features")
-    with held(store, console):
+    with held(store, console), shared_folder(store) as place:
         earlier = noted(store, JOB, Extraction, _OWN, "features")
-        return _extract(source, store, earlier, console, settings or RunSettings())
+        return _extract(source, store, place, earlier, console, settings or RunSettings())
 
 
 def _extract(
     source: str,
     store: Store,
+    place: Store,
     earlier: Extraction | None,
     console: Console,
     settings: RunSettings,
@@ -124,7 +126,12 @@ def _extract(
                     f"{store.url}: holds the features of another corpus, or of this one as it was "
                     "before it changed; name a new folder"
                 )
-            folder = ensure_describer(inventory, store, limits, GEOMETRY, console)
+            if place is not store and earlier is not None:
+                store.get_folder(FOLDER, describer_folder(place))
+            folder = ensure_describer(inventory, place, limits, GEOMETRY, console)
+            if place is not store and earlier is None:
+                # Whole before the job is noted.
+                store.put_folder(folder, FOLDER)
             store.write(JOB, job.model_dump_json(indent=1).encode())
             names = tuple(schema.feature_column(name) for name in FEATURES)
             stages = (decode_stage(limits, GEOMETRY, None), feature_columns_stage(folder))

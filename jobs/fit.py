@@ -11,23 +11,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine import schema
-from engine.bundle import Bundle
+from engine.bundle import Bundle, sweep_drafts
 from engine.columns import wanted_columns
 from engine.config import FitConfig
 from engine.corpus import Corpus, rows_of
 from engine.embed import backbone, ensure_graph
 from engine.errors import CorpusError
+from engine.feature_stages import FOLDER
 from engine.fitting import Material, fit_bundle, fit_steps
 from engine.plan import embedding_geometry, embedding_plan, learning_compute
 from engine.stage import Plan
 from engine.storage.bundles import bundle_target, check_place, open_at
-from engine.storage.files import shown
+from engine.storage.files import is_remote, local_path, shown
 from engine.tensors import Pixels
 from engine.thumbnails import MOST
 from jobs.chunks import Inventory
 from jobs.columns import social_lists
 from jobs.console import Console
 from jobs.describing import describer_folder, ensure_describer
+from jobs.identity import digest_of, embedding_identity
 from jobs.index import IndexingGroup
 from jobs.runner import RunSettings, in_worker, run_plan
 from jobs.sampling import sample_pictures
@@ -36,7 +38,8 @@ from jobs.sink import finished_parts, part_name
 from jobs.source import take_inventory
 from jobs.spool import TensorSpool
 from jobs.spread import EmbeddingFile, PartSpread
-from jobs.store import Store, absolute, scratch_for
+from jobs.store import Store, absolute
+from jobs.unfinished import Begun, unfinished
 
 INPUT_TAGS = f"input_{schema.TAGS}"
 """The column in which a corpus's own tags travel."""
@@ -50,34 +53,55 @@ def fit(
     overwrite: bool = False,
     settings: RunSettings | None = None,
     scratch: str | None = None,
+    checkpoints: str | None = None,
 ) -> Bundle:
     """Embed a corpus with Ray Data and fit a bundle on it.
+
+    One that was stopped goes on with what it had embedded and trained.
 
     Args:
         out: a path or URL.
         scratch: a folder that all nodes see; None: see `jobs.store.scratch_for`.
+        checkpoints: where what was made so far is kept; None: see `jobs.unfinished`.
 
     Raises:
         TagloomError: the corpus, the configuration or the target is not as it must be; nothing
             is left behind then.
     """
     # Here, not above: Ray Train and torch take seconds that what imports this need not pay.
-    from jobs.train import TrainedFit, check_training
+    from jobs.train import TrainedFit
+    from jobs.workers import check_training
 
     out = str(out)
     check_place(out, overwrite)
-    with ray_session(), scratch_for(out, scratch) as work:
+    with unfinished(out, console, checkpoints, scratch) as begun, ray_session():
         check_training(config)
-        embedded = embed_corpus(corpus, Store(work), config, console, settings or RunSettings())
+        inventory = list_corpus(corpus, begun.work, console)
+        job = Begun(
+            corpus=absolute(corpus),
+            fingerprint=inventory.fingerprint,
+            embedding=digest_of(embedding_identity(config)),
+        )
+        begun.claim(job, overwrite)
+        if not is_remote(out):
+            sweep_drafts(local_path(out))
+        begun.restore(FOLDER)
+        thumbnails = inventory.rows <= MOST
+        chosen = settings or RunSettings()
+        embedded = embed_inventory(
+            corpus, inventory, begun.work, config, console, chosen, thumbnails, parts=begun.kept
+        )
         material = gather_material(corpus, embedded, config)
+        if material.describer is not None:
+            begun.keep(FOLDER)
         wanted = config.embed.accuracy.pictures
         pictures = sample_pictures(embedded.inventory, wanted, config.decode.max_bytes)
         material = replace(material, sample=tuple(pictures))
         console.say(f"{len(material.corpus):,} tagged pictures, {len(material.vocabulary):,} tags")
         steps = fit_steps(config)
         with bundle_target(out, overwrite) as draft, console.steps("fitting", steps) as begin:
-            group = IndexingGroup(embedded.paths(), Path(work))
-            run_fit = TrainedFit(Path(work), config.training, console.say)
+            group = IndexingGroup(embedded.paths(), Path(begun.work.path(".")))
+            run_fit = TrainedFit(begun, config.training, console.say)
             fit_bundle(draft, material, config, group, begin, run_fit)
     bundle = open_at(out)
     for note in bundle.manifest.notes:
@@ -114,6 +138,14 @@ class Embedded:
     def paths(self) -> list[str]:
         return [self.store.path(part_name(chunk.name)) for chunk in self.inventory.chunks]
 
+    def copied(self, store: Store) -> "Embedded":
+        """The same in another store."""
+        for chunk in self.inventory.chunks:
+            name = part_name(chunk.name)
+            if not store.is_file(name):
+                store.write(name, self.store.read(name))
+        return replace(self, store=store)
+
     def parts(self) -> Iterator[pa.Table]:
         for chunk in self.inventory.chunks:
             with self.store.open(part_name(chunk.name)) as file:
@@ -128,11 +160,21 @@ def embed_corpus(
     Raises:
         CorpusError: the corpus is broken, untagged, or too many of its pictures cannot be used.
     """
+    inventory = list_corpus(corpus, store, console)
+    thumbnails = inventory.rows <= MOST
+    return embed_inventory(corpus, inventory, store, config, console, settings, thumbnails)
+
+
+def list_corpus(corpus: str, store: Store, console: Console) -> Inventory:
+    """What is in a corpus; the list itself is written into `store`.
+
+    Raises:
+        CorpusError: it is broken, or untagged.
+    """
     with console.waiting("listing the corpus"):
         inventory = in_worker(take_inventory, absolute(corpus), store, is_corpus=True)
     assert isinstance(inventory, Inventory)
-    thumbnails = inventory.rows <= MOST
-    return embed_inventory(corpus, inventory, store, config, console, settings, thumbnails)
+    return inventory
 
 
 def embed_inventory(
@@ -144,11 +186,14 @@ def embed_inventory(
     settings: RunSettings,
     thumbnails: bool,
     sampled: Inventory | None = None,
+    parts: Store | None = None,
 ) -> Embedded:
-    """Decode and embed what is listed of a corpus, but for the chunks whose parts are in `store`.
+    """Decode and embed what is listed of a corpus, but for the chunks whose parts are there.
 
     Args:
+        store: a folder that all workers see.
         sampled: what features' codebooks are learned from; None: the corpus itself.
+        parts: where the parts are kept, which are copied into `store` then; None: there.
 
     Raises:
         CorpusError: too many of its pictures cannot be used.
@@ -161,7 +206,9 @@ def embed_inventory(
         graph = ensure_graph(spec, learning_compute(config), graphs_folder(store))
     plan = embedding_plan(config, thumbnails, Path(store.path(".")), graph)
     limits = (config.decode.max_bytes, config.max_failed)
-    return embed_pictures(corpus, inventory, plan, store, console, settings, *limits)
+    kept = parts or store
+    embedded = embed_pictures(corpus, inventory, plan, kept, console, settings, *limits)
+    return embedded if kept.url == store.url else embedded.copied(store)
 
 
 def graphs_folder(store: Store) -> Path:

@@ -26,7 +26,9 @@ def fit(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as seed=1; repeatable.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace a bundle that is there, or one that is not finished.")
+    ] = False,
     vocabulary: VocabularyFile = None,
     max_index_memory: Annotated[
         str | None, typer.Option(help="Memory that an index never exceeds, such as 512MB.")
@@ -36,6 +38,12 @@ def fit(
     ] = None,
     scratch: Annotated[
         str | None, typer.Option(help="A folder that all nodes see; without: beside --out.")
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or URL of what is made so far, to go on from; without: OUT.unfinished."
+        ),
     ] = None,
     workers: Workers = None,
     connections: Connections = 64,
@@ -53,7 +61,7 @@ def fit(
     if max_shard_memory is not None:
         chosen = limit_shard_memory(chosen, max_shard_memory)
     settings = run_settings(workers, connections)
-    run_fit(corpus, out, chosen, Console(quiet), overwrite, settings, scratch)
+    run_fit(corpus, out, chosen, Console(quiet), overwrite, settings, scratch, checkpoints)
 
 
 def evaluate(
@@ -94,7 +102,7 @@ def table(
     corpus: Annotated[
         list[str], typer.Option(help="NAME=PATH of tagged pictures; repeat it for several corpora.")
     ],
-    out: Annotated[Path, typer.Option(help="A new folder, or one to go on with.")],
+    out: Annotated[str, typer.Option(help="A new folder or URL, or one to go on with.")],
     test: Annotated[
         list[str] | None,
         typer.Option(help="NAME=PATH of a corpus's test part; without: a share is held out."),

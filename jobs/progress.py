@@ -29,21 +29,26 @@ class Log(Protocol):
         ...
 
 
-def append_line(folder: Path, epoch: int, figures: Mapping[str, float]) -> None:
-    """Note an epoch's figures in a folder that the job reads; by one worker alone."""
+def append_line(folder: Path, epoch: int, figures: Mapping[str, float], part: str = "") -> None:
+    """Note an epoch's figures in a folder that the job reads; by one worker alone.
+
+    Args:
+        part: the run's name, where a training has several.
+    """
     with (folder / LINES).open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps({"epoch": epoch, **figures}) + "\n")
+        lines.write(json.dumps({"part": part, "epoch": epoch, **figures}) + "\n")
 
 
-def described(kind: str, figures: Mapping[str, float]) -> str:
+def described(kind: str, figures: Mapping[str, float], part: str = "") -> str:
     """One line of news about an epoch."""
+    name = f"'{kind}', {part}" if part else f"'{kind}'"
     parts = [f"loss {figures['loss']:.4g}"]
     if figures["figure"] != figures["loss"]:
         parts.append(f"validation figure {figures['figure']:.4g}")
     parts.append(f"{figures['pictures_per_second']:,.0f} pictures/s")
     left = figures["seconds_left"]
     parts.append(f"{left / 60:,.0f} min left" if left >= 120 else f"{left:.0f} s left")
-    return f"'{kind}', epoch {figures['epoch']:.0f} of {figures['epochs']:.0f}: {', '.join(parts)}"
+    return f"{name}, epoch {figures['epoch']:.0f} of {figures['epochs']:.0f}: {', '.join(parts)}"
 
 
 def check_log(folder: Path | None) -> None:
@@ -113,7 +118,7 @@ class _Teller:
         self.log = log
         self.every = every
         self.read = 0
-        self.waiting: Mapping[str, float] | None = None
+        self.waiting: tuple[Mapping[str, float], str] | None = None
 
     def follow(self, is_over: threading.Event) -> None:
         """Until it is over, and then once more, for what came last."""
@@ -135,14 +140,16 @@ class _Teller:
         whole = whole[: whole.rfind(b"\n") + 1]
         self.read += len(whole)
         for line in whole.splitlines():
-            figures: Mapping[str, float] = json.loads(line)
-            self.waiting = figures
+            figures = json.loads(line)
+            part = figures.pop("part")
+            self.waiting = (figures, part)
             if self.log is not None:
+                group = f"training/{part}" if part else "training"
                 for name in sorted(figures.keys() - _NOT_SCALARS):
-                    self.log.add_scalar(f"training/{name}", figures[name], int(figures["epoch"]))
+                    self.log.add_scalar(f"{group}/{name}", figures[name], int(figures["epoch"]))
 
     def tell(self) -> None:
         """Say what is still to be said."""
         if self.waiting is not None:
-            self.say(described(self.kind, self.waiting))
+            self.say(described(self.kind, *self.waiting))
             self.waiting = None

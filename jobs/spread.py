@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
@@ -45,6 +46,8 @@ class EmbeddingFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._shape = (0, 0)
+        # What a run left that was stopped.
+        Path(path).unlink(missing_ok=True)
 
     def append(self, values_BD: NDArray[np.float32]) -> None:
         """Add rows; all blocks have the same width."""

@@ -16,10 +16,12 @@ __all__ = [
     "Store",
     "absolute",
     "address",
+    "made_for",
     "open_fs",
     "scratch_beside",
     "scratch_for",
     "scratch_store",
+    "shared_folder",
 ]
 
 _DRAFT = ".draft-"
@@ -29,28 +31,42 @@ _DRAFT = ".draft-"
 def scratch_beside(out: Path) -> Iterator[str]:
     """A temporary folder beside `out`, which workers share with us if they share that place.
 
-    Parents of `out` that had to be made for it are removed again if nothing came into them.
-
     Raises:
         ConfigError: nothing can be written there.
     """
     place = out.absolute().parent
+    with _parents(place, out):
+        try:
+            scratch = tempfile.TemporaryDirectory(prefix=".tagloom-", dir=place)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        with scratch as work:
+            yield work
+
+
+@contextmanager
+def _parents(place: Path, out: Path) -> Iterator[None]:
+    """Within the block, a folder is there; what had to be made goes again if nothing came in.
+
+    Raises:
+        ConfigError: it cannot be made for `out`.
+    """
     made = [parent for parent in (place, *place.parents) if not parent.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".tagloom-", dir=place)
     except OSError as error:
-        raise ConfigError(
-            f"{out}: cannot be written ({error}); name a place that can be written"
-        ) from error
+        raise _unwritable(out, error) from error
     try:
-        with scratch as work:
-            yield work
+        yield
     finally:
         for parent in made:
             if any(parent.iterdir()):
                 break
             parent.rmdir()
+
+
+def _unwritable(out: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{out}: cannot be written ({error}); name a place that can be written")
 
 
 @contextmanager
@@ -185,6 +201,24 @@ class Store:
             ) from error
         return True
 
+    def put_folder(self, folder: Path, name: str) -> None:
+        """Copy a local folder's files into a folder of the store, one by one.
+
+        Raises:
+            ConfigError: the store refuses one.
+        """
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            place = PurePosixPath(name) / path.relative_to(folder).as_posix()
+            self.write(str(place), path.read_bytes())
+
+    def get_folder(self, name: str, folder: Path) -> None:
+        """Copy the files of a folder of the store, if there is any, into a local one."""
+        root = PurePosixPath(self.path(name))
+        for found in self._fs.find(str(root)):
+            path = folder / PurePosixPath(found).relative_to(root)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._fs.cat_file(found))
+
     def sweep(self) -> None:
         """Remove the drafts that killed workers left."""
         if self.is_local and os.path.isdir(self._root):
@@ -201,6 +235,35 @@ class Store:
         """Remove the store's own folder if nothing is in it."""
         if self.is_local and os.path.isdir(self._root) and not os.listdir(self._root):
             os.rmdir(self._root)
+
+
+@contextmanager
+def made_for(store: Store) -> Iterator[None]:
+    """Within the block, a local store's parents are there; those made go if nothing came in.
+
+    Raises:
+        ConfigError: they cannot be made.
+    """
+    if not store.is_local:
+        yield
+        return
+    folder = Path(store.path("."))
+    with _parents(folder.parent, folder):
+        yield
+
+
+@contextmanager
+def shared_folder(store: Store) -> Iterator[Store]:
+    """A folder that all workers see, for what they map into memory: the store, if it is one.
+
+    Raises:
+        ConfigError: see `scratch_for`.
+    """
+    if store.is_local:
+        yield store
+    else:
+        with scratch_for(store.url) as work:
+            yield Store(work)
 
 
 @contextmanager

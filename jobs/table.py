@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.config import FitConfig
 from engine.errors import ConfigError, TagloomError
 from engine.numerics.metric_registry import METRICS
+from engine.storage.files import shown
 from engine.table.config import RowConfig, TableConfig
 from engine.table.report import (
     Cell,
@@ -22,17 +23,17 @@ from engine.table.report import (
 )
 from jobs.chart import check_drawing, draw_chart, draw_curves
 from jobs.console import Console
+from jobs.identity import engine_state
 from jobs.lease import LEASE, held
 from jobs.runner import RunSettings
 from jobs.session import ray_session
-from jobs.store import Store
+from jobs.store import Store, shared_folder
 from jobs.table_corpora import (
     Part,
     Source,
     check_there,
     counted_words,
     embedded_folder,
-    engine_state,
     list_source,
 )
 from jobs.trials import Outcome, Task, run_tasks
@@ -64,7 +65,7 @@ def build_table(
     config: TableConfig,
     corpora: Mapping[str, str],
     tests: Mapping[str, str],
-    out: Path,
+    out: str | Path,
     console: Console,
     settings: RunSettings | None = None,
 ) -> TableReport:
@@ -77,6 +78,7 @@ def build_table(
     Args:
         corpora: name -> path or URL of its tagged pictures.
         tests: name -> the pictures to test on, for a corpus that has a test part.
+        out: a path or URL.
 
     Raises:
         TagloomError: a corpus, its words or the target is not as it must be.
@@ -91,10 +93,10 @@ def build_table(
         )
     for url in (*corpora.values(), *tests.values()):
         check_there(url)
-    _check_target(out)
+    store = Store(str(out))
+    _check_target(store)
     words = {name: counted_words(config, name, path) for name, path in corpora.items()}
     settings = settings or RunSettings()
-    store = Store(str(out))
     with held(store, console), ray_session():
         with _tidy(store):
             store.write(JOB, json.dumps({"title": config.title}).encode())
@@ -102,11 +104,10 @@ def build_table(
                 list_source(name, config, words[name], corpora, tests, store, console)
                 for name in corpora
             ]
-        tasks, refused = _tasks(config, sources, store, console, settings)
-        outcomes = {
-            **refused,
-            **run_tasks(tasks, Store(f"{store.url}/{RESULTS}"), console, settings),
-        }
+        with shared_folder(store) as work:
+            tasks, refused = _tasks(config, sources, store, work, console, settings)
+            results = Store(f"{store.url}/{RESULTS}")
+            outcomes = {**refused, **run_tasks(tasks, results, console, settings)}
     report = _report(config, sources, outcomes)
     store.write("table.json", report.model_dump_json(indent=1).encode())
     store.write("table.md", markdown(report).encode())
@@ -129,13 +130,12 @@ def _tidy(store: Store) -> Iterator[None]:
         raise
 
 
-def _check_target(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file; name a folder")
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+def _check_target(store: Store) -> None:
+    names = set(store.names())
     if names - {LEASE} and JOB not in names:
         raise ConfigError(
-            f"{out}: is not empty and holds no table; name a new folder, or that of an earlier run"
+            f"{shown(store.url)}: is not empty and holds no table; name a new folder, or that of "
+            "an earlier run"
         )
 
 
@@ -143,6 +143,7 @@ def _tasks(
     config: TableConfig,
     sources: Sequence[Source],
     store: Store,
+    work: Store,
     console: Console,
     settings: RunSettings,
 ) -> tuple[list[Task], dict[tuple[int, str, int], Outcome]]:
@@ -152,7 +153,7 @@ def _tasks(
     state = engine_state()
 
     def embedded(source: Source, part: Part, fit: FitConfig) -> str:
-        return embedded_folder(source, part, fit, store, console, settings)
+        return embedded_folder(source, part, fit, store, work, console, settings)
 
     for source in sources:
         for place, row in enumerate(config.rows):

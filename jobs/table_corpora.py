@@ -1,15 +1,11 @@
 """The corpora of a table: where they lie, what is counted, and their pictures embedded once."""
 
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
-import engine
 from engine import schema
 from engine.columns import wanted_columns
 from engine.config import FitConfig
@@ -20,6 +16,7 @@ from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.evaluate import read_words
 from jobs.fit import embed_inventory, gather_material, graphs_folder
+from jobs.identity import digest_of, embedding_identity
 from jobs.runner import RunSettings, in_worker
 from jobs.source import take_inventory
 from jobs.store import Store, absolute, open_fs
@@ -124,10 +121,11 @@ def embedded_folder(
     part: Part,
     fit: FitConfig,
     store: Store,
+    work: Store,
     console: Console,
     settings: RunSettings,
 ) -> str:
-    """The folder of a part's embedded pictures, made now unless it is there already.
+    """The folder in `work` of a part's embedded pictures, made now unless it is there already.
 
     A run that was killed goes on with what it had embedded. What features are learned from is the
     training part, its tags unseen.
@@ -135,15 +133,11 @@ def embedded_folder(
     Raises:
         TagloomError: the pictures cannot be embedded, or too few of them.
     """
-    settled = fit.model_dump(mode="json", include={"embed", "decode", "max_failed"})
-    # What decides how pictures are annotated later, not what is learned from them.
-    looks = {**settled, "embed": {**settled["embed"], "accuracy": None, "pixels": None}}
-    state = engine_state("embed", "image", "geometry", "features", "feature_stages")
     sampled = source.training.inventory
-    columns = wanted_columns(fit)
-    learned = sampled.fingerprint if schema.FEATURES in columns else None
-    key = _digest([looks, columns, part.inventory.fingerprint, learned, state])
-    place = Store(f"{store.url}/embedded/{source.name}-{key[:16]}")
+    learned = sampled.fingerprint if schema.FEATURES in wanted_columns(fit) else None
+    key = digest_of([*embedding_identity(fit), part.inventory.fingerprint, learned])
+    name = f"embedded/{source.name}-{key[:16]}"
+    place, parts = Store(f"{work.url}/{name}"), Store(f"{store.url}/{name}")
     folder = Path(place.path("."))
     if Pictures.is_saved(folder):
         return str(folder)
@@ -159,6 +153,7 @@ def embedded_folder(
         settings,
         thumbnails=False,
         sampled=sampled,
+        parts=parts,
     )
     material = gather_material(part.url, done, whole)
     Pictures.of(material.corpus, material.vocabulary).save(folder)
@@ -168,18 +163,3 @@ def embedded_folder(
         file.unlink()
     shutil.rmtree(graphs_folder(place), ignore_errors=True)
     return str(folder)
-
-
-def engine_state(*modules: str) -> str:
-    """A digest of the version and of the engine's source, in all or in the named modules."""
-    root = Path(engine.__file__).parent
-    digest = hashlib.sha256(metadata.version("tagloom").encode())
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if not modules or name.split("/")[0].removesuffix(".py") in modules:
-            digest.update(name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,106 +1,44 @@
 """Runs a fit by gradient descent on the workers of Ray Train: data in, checkpoints out."""
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import ray
 import ray.train
-from ray.train import Checkpoint, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, DataConfig, FailureConfig, RunConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2.api.report_config import CheckpointUploadMode
 
 from engine.annotators import REGISTRY
-from engine.config import FitConfig, TrainingConfig
+from engine.config import TrainingConfig
 from engine.corpus import Corpus
 from engine.division import Divisible
-from engine.errors import ConfigError, TagloomError, TrainingError
+from engine.errors import TagloomError, TrainingError
 from engine.group import Group
 from engine.recipe import Annotator, Recipe
 from engine.torch_group import Torch
 from engine.training import FolderCheckpoints
 from engine.vocab import Vocabulary
 from jobs.parts import fit_in_parts
-from jobs.progress import append_line, check_log, told
+from jobs.progress import append_line, told
 from jobs.shards import deal, gather_shard, write_shards
+from jobs.unfinished import Unfinished
+from jobs.workers import choose_workers, cluster_resources
 
-CPUS = 0.9
-"""What a worker asks for of a CPU: the rest is for the tasks that read its pictures."""
+_LOOK = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+"""How often Ray Train looks at its workers, in seconds. What they report waits for that: by its own
+2 s no epoch would be shorter."""
 
-_RUN, _FITTED, _FAILURE = "run", "fitted", "failure.json"
+_RUN, _FITTED, _NOTES, _FAILURE = "run", "fitted", "notes.json", "failure.json"
 _ERRORS = {kind.__name__: kind for kind in TagloomError.__subclasses__()}
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many workers train, and on what."""
-
-    number: int
-    gpu: bool
-
-    @property
-    def backend(self) -> str:
-        """What torch.distributed talks over."""
-        return "nccl" if self.gpu else "gloo"
-
-    @property
-    def scaling(self) -> ScalingConfig:
-        """The same for Ray Train."""
-        resources = {"CPU": CPUS, "GPU": 1.0} if self.gpu else {"CPU": CPUS}
-        return ScalingConfig(
-            num_workers=self.number, use_gpu=self.gpu, resources_per_worker=resources
-        )
-
-
-def choose_workers(settings: TrainingConfig, resources: Mapping[str, float]) -> Workers:
-    """One worker a GPU, or one on the CPU, where the settings name no number.
-
-    Args:
-        resources: of the cluster, as Ray names them: 'CPU', 'GPU'.
-
-    Raises:
-        ConfigError: there are too few CPUs or GPUs for the workers.
-    """
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    number = settings.workers or max(1, gpus)
-    if gpus:
-        if number > gpus:
-            raise ConfigError(
-                f"training.workers is {number}, but there are {gpus} GPUs, one for each worker; "
-                f"set it to {gpus} or less, or add GPUs"
-            )
-    elif number > cpus:
-        raise ConfigError(
-            f"training.workers is {number}, but there are {cpus} CPUs, one for each worker; set it "
-            f"to {cpus} or less, or add CPUs"
-        )
-    if number > cpus:
-        raise ConfigError(
-            f"training.workers is {number}, and there are {cpus} CPUs beside the GPUs, one for "
-            f"each worker; set it to {cpus} or less, or add CPUs"
-        )
-    return Workers(number, gpus > 0)
-
-
-def check_training(config: FitConfig) -> None:
-    """Refuse more workers than there is room for, before any picture is read.
-
-    Raises:
-        ConfigError: see `choose_workers` and `jobs.progress.check_log`.
-    """
-    if any(recipe.by_gradient for recipe in config.annotators.values()):
-        choose_workers(config.training, _resources())
-        check_log(config.training.log)
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
 
 
 @dataclass(frozen=True)
@@ -110,11 +48,11 @@ class TrainedFit:
     One that falls into parts is shared out part by part instead, unless a number of workers is
     named: then these share its pictures.
 
-    Attributes:
-        work: a folder that all workers share.
+    What was trained is kept as long as the fit is unfinished, and with it the last checkpoints of
+    what was being trained.
     """
 
-    work: Path
+    begun: Unfinished
     settings: TrainingConfig
     say: Callable[[str], None]
 
@@ -123,15 +61,50 @@ class TrainedFit:
     ) -> Annotator:
         if not recipe.by_gradient:
             return recipe.fit(corpus, vocabulary, group)
-        folder = self.work / f"training-{recipe.kind}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            if isinstance(recipe, Divisible) and self.settings.workers is None:
-                return fit_in_parts(recipe, corpus, vocabulary, folder, self.settings, self.say)
-            return fit_on_workers(recipe, corpus, vocabulary, folder, self.settings, self.say)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        name = f"training-{recipe.kind}-{_training_digest(recipe, corpus, vocabulary)[:16]}"
+        folder = self.begun.restore(name)
+        if (folder / _NOTES).exists():
+            return _fitted(recipe, folder)
+        folder.mkdir(exist_ok=True)
+        for left in (path for path in folder.iterdir() if path.name != _RUN):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        keep = partial(self.begun.keep, name, (_RUN,))
+        if isinstance(recipe, Divisible) and self.settings.workers is None:
+            fitted = fit_in_parts(recipe, corpus, vocabulary, folder, self.settings, self.say)
+            _save(fitted, folder)
+        else:
+            fitted = fit_on_workers(
+                recipe, corpus, vocabulary, folder, self.settings, self.say, keep
+            )
+        for left in (path for path in folder.iterdir() if path.name not in (_FITTED, _NOTES)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self.begun.keep(name, (_FITTED, _NOTES))
+        return fitted
+
+
+def _training_digest(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> str:
+    """Of what is learned from what; how the pictures are embedded aside."""
+    digest = hashlib.sha256(f"{recipe.kind} {recipe.model_dump_json()}".encode())
+    digest.update(f" {vocabulary.digest} ".encode() + "\n".join(corpus.ids).encode())
+    for one in (corpus.labels_NV.indptr, corpus.labels_NV.indices):
+        digest.update(np.ascontiguousarray(one, dtype=np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _save(fitted: Annotator, folder: Path) -> None:
+    """Whole once the notes are there."""
+    shutil.rmtree(folder / _FITTED, ignore_errors=True)
+    (folder / _FITTED).mkdir()
+    fitted.save(folder / _FITTED)
+    draft = folder / f".{_NOTES}"
+    draft.write_text(json.dumps(fitted.notes), encoding="utf-8")
+    draft.replace(folder / _NOTES)
+
+
+def _fitted(recipe: Recipe, folder: Path) -> Annotator:
+    fitted = REGISTRY[recipe.kind].annotator.load(folder / _FITTED)
+    fitted.notes = tuple(json.loads((folder / _NOTES).read_text(encoding="utf-8")))
+    return fitted
 
 
 def fit_on_workers(
@@ -141,20 +114,34 @@ def fit_on_workers(
     folder: Path,
     settings: TrainingConfig,
     say: Callable[[str], None],
+    keep: Callable[[], None] = lambda: None,
 ) -> Annotator:
-    """Fit a recipe by Ray Train in an empty folder that all workers share.
+    """Fit a recipe by Ray Train in a folder that all workers share.
+
+    Args:
+        folder: empty, or with the checkpoints of a run that was stopped.
+        keep: called by a worker when a checkpoint is in the folder.
 
     Raises:
         ConfigError: there is no room for the workers.
         TagloomError: the recipe raised it in a worker.
         TrainingError: workers died more often than `settings.restarts` allows.
     """
-    workers = choose_workers(settings, _resources())
+    workers = choose_workers(settings, cluster_resources())
     logging.getLogger("ray.train").setLevel(logging.ERROR)
+    os.environ.setdefault(*_LOOK)
     shards = write_shards(corpus, folder, workers.number)
+    for snapshot in folder.glob(f"{_RUN}/*.json"):
+        # What Ray Train knows of a run that was stopped; checkpoints are found by their folders.
+        snapshot.unlink()
     trainer = TorchTrainer(
         _train,
-        train_loop_config={"recipe": recipe, "vocabulary": vocabulary, "folder": str(folder)},
+        train_loop_config={
+            "recipe": recipe,
+            "vocabulary": vocabulary,
+            "folder": str(folder),
+            "keep": keep,
+        },
         scaling_config=workers.scaling,
         torch_config=TorchConfig(backend=workers.backend),
         run_config=RunConfig(
@@ -177,9 +164,7 @@ def fit_on_workers(
         ) from error
     _raise_failure(folder)
     say(f"'{recipe.kind}' was trained by {workers.number} worker(s) over {workers.backend}")
-    fitted = REGISTRY[recipe.kind].annotator.load(folder / _FITTED)
-    fitted.notes = tuple(json.loads((folder / "notes.json").read_text(encoding="utf-8")))
-    return fitted
+    return _fitted(recipe, folder)
 
 
 class Dealt(DataConfig):
@@ -206,9 +191,11 @@ class ReportedCheckpoints:
     hold an earlier one for the last.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._job = folder
-        self._folder = FolderCheckpoints(folder / _RUN)
+    def __init__(self, job: Path, keep: Callable[[], None], part: str = "") -> None:
+        self._job = job
+        self._keep = keep
+        self._part = part
+        self._folder = FolderCheckpoints(job / _RUN / part)
 
     def latest(self) -> Path | None:
         return self._folder.latest()
@@ -222,7 +209,8 @@ class ReportedCheckpoints:
     ) -> None:
         self._folder.keep(epoch, write, figures, is_writer)
         if is_writer:
-            append_line(self._job, epoch, figures)
+            append_line(self._job, epoch, figures, self._part)
+            self._keep()
         last = self.latest() if is_writer else None
         ray.train.report(
             {"epoch": epoch, **figures},
@@ -231,7 +219,7 @@ class ReportedCheckpoints:
         )
 
     def part(self, name: str) -> "ReportedCheckpoints":
-        return ReportedCheckpoints(self._folder.folder / name)
+        return ReportedCheckpoints(self._job, self._keep, f"{self._part}/{name}".strip("/"))
 
 
 def _train(settings: dict[str, object]) -> None:
@@ -249,13 +237,14 @@ def _train(settings: dict[str, object]) -> None:
     device = get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    recipe, vocabulary = settings["recipe"], settings["vocabulary"]
+    recipe, vocabulary, keep = (settings[name] for name in ("recipe", "vocabulary", "keep"))
     assert isinstance(recipe, Recipe)
     assert isinstance(vocabulary, Vocabulary)
+    assert callable(keep)
     group = Torch(str(device))
     try:
         corpus = gather_shard(ray.train.get_dataset_shard("train"))
-        checkpoints = ReportedCheckpoints(folder)
+        checkpoints = ReportedCheckpoints(folder, keep)
         fitted = recipe.resumable_fit(corpus, vocabulary, group, checkpoints)
     except TagloomError as error:
         content = json.dumps({"type": type(error).__name__, "message": str(error)})
@@ -264,10 +253,7 @@ def _train(settings: dict[str, object]) -> None:
         os.replace(draft, folder / _FAILURE)
         raise
     if group.rank == 0:
-        shutil.rmtree(folder / _FITTED, ignore_errors=True)
-        (folder / _FITTED).mkdir()
-        fitted.save(folder / _FITTED)
-        (folder / "notes.json").write_text(json.dumps(fitted.notes), encoding="utf-8")
+        _save(fitted, folder)
     # No rank leaves before the annotator is written.
     group.sum(np.zeros(1))
 

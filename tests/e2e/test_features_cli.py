@@ -66,7 +66,6 @@ def test_an_output_with_other_things_in_it_is_refused(
     for out, words in (
         (tmp_path / "full", "is not empty"),
         (corpus / "described", "lies within"),
-        ("memory://described", "local"),
     ):
         said = tagloom("features", "extract", "--corpus", corpus, "--out", out)
         assert said.code == 1

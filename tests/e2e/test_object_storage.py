@@ -135,3 +135,45 @@ def test_fit_change_and_evaluate_in_a_bucket(
     assert {name.partition("/")[0] for name in object_store.names(PLACE)} == {
         *("corpus", "bundle", "smaller", "figures")
     }
+
+
+def test_splits_features_and_tables_in_a_bucket(
+    tagloom: Tagloom, object_store: ObjectStore, corpus_folder: Path, tmp_path: Path
+) -> None:
+    object_store.put(corpus_folder, f"{BUCKET}/corpus")
+    run = tagloom("corpus", "split", "--corpus", f"{PLACE}/corpus", "--out", f"{PLACE}/parts")
+    assert run.code == 0, run.err
+    assert object_store.names(f"{PLACE}/parts") == {
+        *("train/pictures.parquet", "test/pictures.parquet")
+    }
+    again = tagloom("corpus", "split", "--corpus", f"{PLACE}/corpus", "--out", f"{PLACE}/parts")
+    assert again.code == 1
+    assert "is there already and not empty" in again.err
+
+    extract = ("features", "extract", "--corpus", f"{PLACE}/parts/test", "--workers", 1)
+    run = tagloom(*extract, "--out", f"{PLACE}/features")
+    assert run.code == 0, run.err
+    names = object_store.names(f"{PLACE}/features")
+    parts = {name for name in names if name.startswith("part-")}
+    assert parts
+    assert "features/features.json" in names
+    # A part that is lost is described again, by the describer that is there.
+    before = {name: object_store.fs.cat_file(f"{BUCKET}/features/{name}") for name in names}
+    object_store.fs.rm_file(f"{BUCKET}/features/{min(parts)}")
+    run = tagloom(*extract, "--out", f"{PLACE}/features")
+    assert run.code == 0, run.err
+    after = {name: object_store.fs.cat_file(f"{BUCKET}/features/{name}") for name in names}
+    assert after == before
+
+    table = tmp_path / "table.toml"
+    table.write_text(
+        'title = "Two"\nseeds = [0]\nmetrics = ["f1"]\n'
+        'defaults.embed = { backbone = "random", compute = "openvino" }\n'
+        '[[rows]]\nname = "Prior"\nfit.annotators.prior = { kind = "prior" }\n'
+    )
+    build = ("table", table, "--corpus", f"drawn={PLACE}/corpus", "--out", f"{PLACE}/table")
+    run = tagloom(*build)
+    assert run.code == 0, run.err
+    assert {"table.json", "table.md", "table.png"} <= object_store.names(f"{PLACE}/table")
+    run = tagloom(*build)
+    assert "going on: 1 of 1 runs are there" in run.err

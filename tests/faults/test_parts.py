@@ -12,7 +12,9 @@ from engine.errors import ConfigError
 from engine.fitting import Material, score_corpus
 from engine.group import Solo
 from jobs.shards import read_blocks, write_blocks
+from jobs.store import Store
 from jobs.train import TrainedFit
+from jobs.unfinished import Unfinished
 
 RECIPE = MultimodalRecipe.model_validate(
     {
@@ -28,7 +30,8 @@ def test_parts_side_by_side_give_what_one_process_gives(
     cluster: None, material: Material, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    fit = TrainedFit(tmp_path, TrainingConfig(), said.append)
+    place = Store(str(tmp_path))
+    fit = TrainedFit(Unfinished(place, place, None), TrainingConfig(), said.append)
     fitted = fit(RECIPE, material.corpus, material.vocabulary, Solo())
     assert isinstance(fitted, Multimodal)
     assert said == ["'multimodal' was trained in 3 parts side by side"]
@@ -37,7 +40,14 @@ def test_parts_side_by_side_give_what_one_process_gives(
     np.testing.assert_allclose(
         score_corpus(fitted, material.corpus), score_corpus(alone, material.corpus), atol=1e-4
     )
-    assert not list(tmp_path.iterdir())
+    (kept,) = tmp_path.iterdir()
+    assert {path.name for path in kept.iterdir()} == {"fitted", "notes.json"}
+    # What is kept is not trained again.
+    again = fit(RECIPE, material.corpus, material.vocabulary, Solo())
+    assert len(said) == 1
+    np.testing.assert_array_equal(
+        score_corpus(again, material.corpus), score_corpus(fitted, material.corpus)
+    )
 
 
 def test_a_parts_own_error_comes_back_as_it_is(
@@ -45,11 +55,11 @@ def test_a_parts_own_error_comes_back_as_it_is(
 ) -> None:
     whole = material.corpus
     bare = Corpus(whole.ids, whole.embeddings_ND, whole.labels_NV, whole.levels)
-    fit = TrainedFit(tmp_path, TrainingConfig(), print)
+    place = Store(str(tmp_path))
+    fit = TrainedFit(Unfinished(place, place, None), TrainingConfig(), print)
     with pytest.raises(ConfigError, match="learn from the column 'features'") as caught:
         fit(RECIPE, bare, material.vocabulary, Solo())
     assert type(caught.value) is ConfigError
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_corpus_in_blocks_is_read_back_whole(material: Material, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from engine.fitting import Material, score_corpus
 from engine.group import Solo
 from engine.tensors import Pixels, Tensors
 from jobs.shards import deal, gather_shard, write_shards
-from jobs.train import Workers, choose_workers, fit_on_workers
+from jobs.train import fit_on_workers
+from jobs.workers import Workers, choose_workers
 
 PATIENCE = 280
 

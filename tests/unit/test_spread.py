@@ -168,6 +168,10 @@ def test_an_empty_file_of_embeddings_has_no_rows(tmp_path: Path) -> None:
     file.append(np.ones((2, 3), dtype=np.float32))
     file.append(np.zeros((1, 3), dtype=np.float32))
     assert file.mapped().tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
+    # What a run left that was stopped is not this one's.
+    again = EmbeddingFile(file.path)
+    again.append(np.full((1, 3), 2, dtype=np.float32))
+    assert again.mapped().tolist() == [[2, 2, 2]]
 
 
 def test_the_fit_job_takes_its_moments_from_the_parts(

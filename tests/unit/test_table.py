@@ -39,8 +39,9 @@ from engine.vocab import Vocabulary
 from engine.vocabulary_rules import VocabularyRules
 from jobs.chart import draw_chart, draw_curves
 from jobs.console import Console
+from jobs.identity import engine_state
 from jobs.table import show, table_path
-from jobs.table_corpora import engine_state, parse_places
+from jobs.table_corpora import parse_places
 from jobs.trials import Outcome, Task
 
 CONFIGS = Path(jobs.__file__).parent / "configs"
