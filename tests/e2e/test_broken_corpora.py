@@ -12,7 +12,7 @@ import pytest
 
 from engine.sample import SamplePicture
 
-QUICK = ("--set", "embed.backbone=random", "--set", "embed.compute=torch", "--workers", 1)
+QUICK = ("--set", "embed.backbone=random", "--set", "embed.compute=openvino", "--workers", 1)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from jobs.source import take_inventory
 from jobs.store import Store
 from tests.inputs import write_tar
 
-QUICK = ("--set", "embed.backbone=random", "--set", "embed.compute=torch", "--workers", 1)
+QUICK = ("--set", "embed.backbone=random", "--set", "embed.compute=openvino", "--workers", 1)
 
 
 def _rows(output: Path) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """The commands with everything in a bucket: inputs, bundles and outputs, and a store that fails."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -109,7 +110,7 @@ def test_fit_change_and_evaluate_in_a_bucket(
     )
     run = tagloom(
         *("fit", "--corpus", f"{PLACE}/corpus", "--out", f"{PLACE}/bundle", "--workers", 1),
-        *("--set", "embed.backbone=random", "--set", "embed.compute=torch"),
+        *("--set", "embed.backbone=random", "--set", "embed.compute=openvino"),
     )
     assert run.code == 0, run.err
     bundle = open_at(f"{PLACE}/bundle")
@@ -140,7 +141,13 @@ def test_fit_change_and_evaluate_in_a_bucket(
 def test_splits_features_and_tables_in_a_bucket(
     tagloom: Tagloom, object_store: ObjectStore, corpus_folder: Path, tmp_path: Path
 ) -> None:
-    object_store.put(corpus_folder, f"{BUCKET}/corpus")
+    few = tmp_path / "corpus"
+    (few / "images").mkdir(parents=True)
+    lines = (corpus_folder / "annotations.jsonl").read_text().splitlines()[:40]
+    (few / "annotations.jsonl").write_text("\n".join(lines))
+    for line in lines:
+        shutil.copy(corpus_folder / json.loads(line)["file"], few / "images")
+    object_store.put(few, f"{BUCKET}/corpus")
     run = tagloom("corpus", "split", "--corpus", f"{PLACE}/corpus", "--out", f"{PLACE}/parts")
     assert run.code == 0, run.err
     assert object_store.names(f"{PLACE}/parts") == {

@@ -70,6 +70,15 @@ def test_every_epoch_is_logged_and_the_last_is_said(tmp_path: Path) -> None:
         }
 
 
+def test_runs_of_one_training_are_told_apart(tmp_path: Path) -> None:
+    said: list[str] = []
+    with told(tmp_path, "x", said.append, tmp_path / "log"):
+        append_line(tmp_path, 2, FIGURES, "stage-2")
+    assert said == ["'x', stage-2, epoch 2 of 20: loss 12.5, 1,234 pictures/s, 42 s left"]
+    tags = {tag for tag, _, _ in events(tmp_path / "log" / "x")}
+    assert "training/stage-2/loss" in tags
+
+
 def test_news_come_while_training_goes_on_and_half_a_line_is_none(tmp_path: Path) -> None:
     said: list[str] = []
     with told(tmp_path, "x", said.append, None, every=0.0):

@@ -186,7 +186,7 @@ def test_the_fit_job_takes_its_moments_from_the_parts(
         return moments
 
     monkeypatch.setattr(PartSpread, "add_up", watched)
-    settings = ["embed.backbone=random", "embed.compute=torch"]
+    settings = ["embed.backbone=random", "embed.compute=openvino"]
     settings += ['annotators={near={kind="cca-knn",tag_vectors="binary"}}']
     config = load_config(None, settings)
     bundle = fit(str(corpus_folder), tmp_path / "bundle", config, Console(quiet=True))
