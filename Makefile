@@ -12,7 +12,7 @@ demo: install
 
 # What starts Ray or servers wants the machine for itself; the rest shares it, a file a process.
 test: install browser
-	$(BIN)/python -m pytest tests/unit tests/contract tests/pages -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/contract tests/pages tests/unit -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/parity tests/e2e tests/faults
 
 lint: install
