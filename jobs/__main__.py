@@ -128,7 +128,7 @@ def profile(
 ) -> None:
     """Annotate into a scratch folder, and show where the time of the job went."""
     began = time.time()
-    from jobs.store import scratch_beside
+    from jobs.scratch import scratch_beside
     from jobs.work import Diary
 
     console = Console(quiet)

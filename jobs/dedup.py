@@ -36,9 +36,10 @@ from jobs.fit import Embedded, embed_pictures
 from jobs.job import check_apart, noted
 from jobs.lease import held
 from jobs.runner import RunSettings, in_worker
+from jobs.scratch import scratch_beside
 from jobs.session import ray_session
 from jobs.source import SCRATCH, take_inventory
-from jobs.store import Store, absolute, scratch_beside
+from jobs.store import Store, absolute
 
 JOB = "dedup-job.json"
 MANIFEST = "manifest.json"

@@ -31,10 +31,11 @@ from jobs.fanout import check_way
 from jobs.fit import INPUT_TAGS
 from jobs.report import write_report
 from jobs.runner import RunSettings, in_worker, run_plan
+from jobs.scratch import scratch_store
 from jobs.session import ray_session
 from jobs.sink import part_name
 from jobs.source import take_inventory
-from jobs.store import Store, absolute, scratch_store
+from jobs.store import Store, absolute
 
 
 @dataclass(frozen=True)

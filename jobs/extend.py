@@ -28,9 +28,10 @@ from jobs.chunks import Inventory
 from jobs.console import Console
 from jobs.fit import INPUT_TAGS, Embedded, embed_pictures
 from jobs.runner import RunSettings, in_worker
+from jobs.scratch import scratch_store
 from jobs.session import ray_session
 from jobs.source import take_inventory
-from jobs.store import absolute, scratch_store
+from jobs.store import absolute
 
 SHOWN = 10
 """Unknown tags that are named, the most frequent first."""

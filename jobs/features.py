@@ -24,10 +24,11 @@ from jobs.describing import describer_folder, ensure_describer
 from jobs.job import check_apart, noted
 from jobs.lease import held
 from jobs.runner import RunSettings, in_worker, run_plan
+from jobs.scratch import shared_folder
 from jobs.session import ray_session
 from jobs.sink import finished_parts
 from jobs.source import SCRATCH, take_inventory
-from jobs.store import Store, absolute, shared_folder
+from jobs.store import Store, absolute
 
 JOB = "features-job.json"
 _OWN = (SCRATCH, FOLDER)

@@ -61,7 +61,7 @@ def fit(
 
     Args:
         out: a path or URL.
-        scratch: a folder that all nodes see; None: see `jobs.store.scratch_for`.
+        scratch: a folder that all nodes see; None: see `jobs.scratch.scratch_for`.
         checkpoints: where what was made so far is kept; None: see `jobs.unfinished`.
 
     Raises:

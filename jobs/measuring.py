@@ -16,7 +16,8 @@ from jobs.beginning import beginning
 from jobs.console import Console
 from jobs.measured import Measured, timing
 from jobs.options import run_settings
-from jobs.store import Store, absolute, open_fs, scratch_beside
+from jobs.scratch import scratch_beside
+from jobs.store import Store, absolute, open_fs
 from jobs.work import BESIDE, Diary
 
 if TYPE_CHECKING:

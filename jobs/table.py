@@ -26,8 +26,9 @@ from jobs.console import Console
 from jobs.identity import engine_state
 from jobs.lease import LEASE, held
 from jobs.runner import RunSettings
+from jobs.scratch import shared_folder
 from jobs.session import ray_session
-from jobs.store import Store, shared_folder
+from jobs.store import Store
 from jobs.table_corpora import (
     Part,
     Source,

@@ -14,9 +14,10 @@ from engine.storage.files import shown
 from jobs.console import Console
 from jobs.job import noted
 from jobs.lease import LEASE, held
+from jobs.scratch import made_for, scratch_for
 from jobs.sink import finished_parts
 from jobs.source import SCRATCH
-from jobs.store import Store, made_for, scratch_for
+from jobs.store import Store
 
 JOB = "fit.json"
 SUFFIX = ".unfinished"
@@ -119,7 +120,7 @@ def unfinished(
 
     Args:
         checkpoints: path or URL of the place where it is kept; None: beside `out`.
-        scratch: see `jobs.store.scratch_for`.
+        scratch: see `jobs.scratch.scratch_for`.
 
     Raises:
         ConfigError: something else is there, another fit is at it, or it cannot be written to.

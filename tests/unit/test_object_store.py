@@ -27,8 +27,9 @@ from engine.storage.files import open_fs, shown
 from engine.storage.settings import CACHE, PATIENCE
 from jobs.chunks import Chunk
 from jobs.reading import read_chunk
+from jobs.scratch import scratch_for, scratch_store
 from jobs.session import storage_environment
-from jobs.store import Store, scratch_for, scratch_store
+from jobs.store import Store
 from serve.config import Settings
 from serve.pipeline import open_bundle
 from serve.stages import reopen

@@ -7,7 +7,8 @@ import fsspec
 import pytest
 
 from engine.errors import ConfigError
-from jobs.store import Store, absolute, scratch_beside
+from jobs.scratch import scratch_beside
+from jobs.store import Store, absolute
 
 
 @pytest.fixture(params=["local", "memory"])
