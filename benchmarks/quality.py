@@ -97,7 +97,7 @@ def measured(
 
 def main(
     corpus: Annotated[str, typer.Option(help="A tagged corpus.")],
-    words: Annotated[Path | None, typer.Option(help="Words that count; default: all.")] = None,
+    words: Annotated[str | None, typer.Option(help="Words that count; default: all.")] = None,
     seeds: Annotated[str, typer.Option(help="Of the splits, separated by commas.")] = "0,6,7,8,9",
     test: Annotated[float, typer.Option(help="Share of the pictures held out.")] = 0.1111,
     rows: Annotated[str, typer.Option(help="Only rows whose name contains this.")] = "",

@@ -21,7 +21,7 @@ from engine.plan import annotation_plan
 from engine.report import Facts
 from engine.report.content import word_lines
 from engine.storage.bundles import everywhere
-from engine.storage.files import is_remote, local_path, shown
+from engine.storage.files import is_remote, local_path, open_fs, shown
 from engine.vocab import Vocabulary, normalise_tags
 from engine.vocabulary_rules import VocabularyRules
 from jobs.bundles import open_bundle
@@ -73,18 +73,19 @@ class Evaluation:
         }
 
 
-def read_words(path: Path) -> tuple[str, ...]:
-    """The words of a file, one a line.
+def read_words(name: str) -> tuple[str, ...]:
+    """The words of a file at a path or URL, one a line.
 
     Raises:
         ConfigError: it cannot be read, or holds none.
     """
     try:
-        words = normalise_tags(path.read_text(encoding="utf-8").splitlines())
+        fs, path = open_fs(name)
+        words = normalise_tags(fs.cat_file(path).decode().splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a list of words ({error})") from error
+        raise ConfigError(f"{shown(name)}: cannot be read as a list of words ({error})") from error
     if not words:
-        raise ConfigError(f"{path}: holds no words; write one a line")
+        raise ConfigError(f"{shown(name)}: holds no words; write one a line")
     return words
 
 
@@ -94,7 +95,7 @@ def evaluate(
     out: str | Path,
     top_k: TopK,
     console: Console,
-    words_file: Path | None = None,
+    words_file: str | None = None,
     settings: RunSettings | None = None,
     report: bool = False,
 ) -> Evaluation:

@@ -69,7 +69,7 @@ def evaluate(
     corpus: Annotated[str, typer.Option(help="Tagged pictures that the bundle has not seen.")],
     out: Annotated[str, typer.Option(help="A new folder or URL for metrics.json, words.json.")],
     words: Annotated[
-        Path | None, typer.Option(help="Give and count these words alone, one a line.")
+        str | None, typer.Option(help="Give and count these words alone, one a line.")
     ] = None,
     top_k: TopKText = "5",
     report: Annotated[

@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engine import schema
 from engine.columns import wanted_columns
@@ -19,7 +19,7 @@ from jobs.fit import embed_inventory, gather_material, graphs_folder
 from jobs.identity import digest_of, embedding_identity
 from jobs.runner import RunSettings, in_worker
 from jobs.source import take_inventory
-from jobs.store import Store, absolute, open_fs
+from jobs.store import Store, absolute, address, open_fs
 
 
 def parse_places(given: Sequence[str], option: str) -> dict[str, str]:
@@ -84,8 +84,9 @@ def counted_words(config: TableConfig, name: str, path: str) -> tuple[str, ...] 
     file = config.corpora.get(name, CorpusConfig()).words
     if file is None:
         return None
-    beside = Path(path) if Path(path).is_dir() else Path(path).parent
-    return read_words(beside / file)
+    fs, root = open_fs(absolute(path))
+    beside = PurePosixPath(root) if fs.isdir(root) else PurePosixPath(root).parent
+    return read_words(address(fs, str(beside / file)))
 
 
 def list_source(

@@ -147,6 +147,7 @@ def test_splits_features_and_tables_in_a_bucket(
     (few / "annotations.jsonl").write_text("\n".join(lines))
     for line in lines:
         shutil.copy(corpus_folder / json.loads(line)["file"], few / "images")
+    (few / "words.txt").write_text("sky\ntree\nnever seen")
     object_store.put(few, f"{BUCKET}/corpus")
     run = tagloom("corpus", "split", "--corpus", f"{PLACE}/corpus", "--out", f"{PLACE}/parts")
     assert run.code == 0, run.err
@@ -175,6 +176,7 @@ def test_splits_features_and_tables_in_a_bucket(
     table = tmp_path / "table.toml"
     table.write_text(
         'title = "Two"\nseeds = [0]\nmetrics = ["f1"]\n'
+        'corpora.drawn = { words = "words.txt" }\n'
         'defaults.embed = { backbone = "random", compute = "openvino" }\n'
         '[[rows]]\nname = "Prior"\nfit.annotators.prior = { kind = "prior" }\n'
     )
