@@ -13,6 +13,7 @@ from engine.errors import TagloomError, TrainingError
 from engine.group import Solo
 from engine.recipe import Annotator
 from engine.vocab import Vocabulary
+from jobs.session import cluster_resources
 from jobs.shards import read_blocks, write_blocks
 
 
@@ -33,7 +34,7 @@ def fit_in_parts(
         TrainingError: a part's worker died more often than that.
     """
     blocks = write_blocks(corpus, folder, 1)
-    gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
+    gpus = cluster_resources().get("GPU", 0)
     task = _fit_part.options(num_gpus=1 if gpus else 0, max_retries=settings.restarts)
     names = recipe.parts()
     stop = folder / "stop"

@@ -21,6 +21,7 @@ from jobs.feed import CHUNK, Feed
 from jobs.job_log import worker_note
 from jobs.metrics import JobMetrics
 from jobs.reading import FETCHES, ReadSettings, ahead, read_chunk
+from jobs.session import cluster_resources
 from jobs.sink import Receipt, write_part
 from jobs.store import Store
 from jobs.work import LOADING, READING, WRITING, Stopwatch, Work, since
@@ -139,7 +140,7 @@ def _receipts(mapped: ray.data.Dataset) -> Iterator[Receipt]:
 
 def _workers(segment: Plan, segments: list[Plan]) -> int:
     """Workers that fit beside at least one worker of every other segment."""
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    total = cluster_resources()
     mine = segment.stages[0].resources
     others_cpus = sum(s.stages[0].resources.cpus for s in segments if s is not segment)
     by_cpu = (total.get("CPU", 1.0) - others_cpus) / mine.cpus if mine.cpus else float("inf")

@@ -88,3 +88,9 @@ def running(preparing: AbstractContextManager[T], cpus: int | None = None) -> It
         prepared = pool.submit(stack.enter_context, preparing)
         with ray_session(cpus):
             yield prepared.result()
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the cluster has, as Ray names it."""
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found

@@ -29,9 +29,10 @@ from engine.training import FolderCheckpoints
 from engine.vocab import Vocabulary
 from jobs.parts import fit_in_parts
 from jobs.progress import append_line, told
+from jobs.session import cluster_resources
 from jobs.shards import deal, gather_shard, write_shards
 from jobs.unfinished import Unfinished
-from jobs.workers import choose_workers, cluster_resources
+from jobs.workers import choose_workers
 
 _LOOK = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
 """How often Ray Train looks at its workers, in seconds. What they report waits for that: by its own

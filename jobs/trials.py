@@ -19,6 +19,7 @@ from engine.table.measure import Trial, measure
 from engine.table.pictures import Pictures
 from jobs.console import Console
 from jobs.runner import RunSettings
+from jobs.session import cluster_resources
 from jobs.store import Store
 
 Place = tuple[int, str, int]
@@ -126,7 +127,7 @@ def _file(task: Task) -> str:
 def _run(tasks: Sequence[Task], workers: int | None) -> Iterator[tuple[Task, Outcome]]:
     waiting = list(reversed(tasks))
     running: dict[ray.ObjectRef[str], Task] = {}
-    most = workers or int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    most = workers or int(cluster_resources().get("CPU", 1))
     while waiting or running:
         while waiting and len(running) < most:
             task = waiting.pop()

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ray
 from ray.train import ScalingConfig
 
 from engine.config import FitConfig, TrainingConfig
 from engine.errors import ConfigError
 from jobs.progress import check_log
+from jobs.session import cluster_resources
 
 CPUS = 0.9
 """What a worker asks for of a CPU: the rest is for the tasks that read its pictures."""
@@ -74,9 +74,3 @@ def check_training(config: FitConfig) -> None:
     if any(recipe.by_gradient for recipe in config.annotators.values()):
         choose_workers(config.training, cluster_resources())
         check_log(config.training.log)
-
-
-def cluster_resources() -> dict[str, float]:
-    """What the cluster has, as Ray names it."""
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
