@@ -66,7 +66,7 @@ def fit(
 
     Raises:
         TagloomError: the corpus, the configuration or the target is not as it must be; nothing
-            is left behind then.
+            is left behind then but what a fit can go on from.
     """
     # Here, not above: Ray Train and torch take seconds that what imports this need not pay.
     from jobs.train import TrainedFit

@@ -42,7 +42,8 @@ def fit(
     checkpoints: Annotated[
         str | None,
         typer.Option(
-            help="Folder or URL of what is made so far, to go on from; without: OUT.unfinished."
+            help="Where what is made so far is kept, to go on from: a folder or URL; "
+            "without: in --scratch, or OUT.unfinished."
         ),
     ] = None,
     workers: Workers = None,

@@ -66,11 +66,7 @@ def scratch_for(out: str, scratch: str | None = None) -> Iterator[str]:
         ConfigError: nothing can be written there, or other nodes would not see it.
     """
     if scratch is not None:
-        if is_remote(scratch):
-            raise ConfigError(
-                f"--scratch {shown(scratch)}: is a URL, but what is kept there is mapped into "
-                "memory; name a folder, on storage that all nodes mount where there are several"
-            )
+        check_scratch(scratch)
         with scratch_beside(local_path(scratch) / "scratch") as work:
             yield work
     elif not is_remote(out):
@@ -84,6 +80,19 @@ def scratch_for(out: str, scratch: str | None = None) -> Iterator[str]:
     else:
         with tempfile.TemporaryDirectory(prefix="tagloom-") as work:
             yield work
+
+
+def check_scratch(scratch: str) -> None:
+    """Refuse a URL.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if is_remote(scratch):
+        raise ConfigError(
+            f"--scratch {shown(scratch)}: is a URL, but what is kept there is mapped into "
+            "memory; name a folder, on storage that all nodes mount where there are several"
+        )
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """What a fit has made so far, kept until its bundle is whole, so that the same command goes on."""
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,10 +15,10 @@ from engine.storage.files import shown
 from jobs.console import Console
 from jobs.job import noted
 from jobs.lease import LEASE, held
-from jobs.scratch import made_for, scratch_for
+from jobs.scratch import check_scratch, made_for, scratch_for
 from jobs.sink import finished_parts
 from jobs.source import SCRATCH
-from jobs.store import Store
+from jobs.store import Store, absolute
 
 JOB = "fit.json"
 SUFFIX = ".unfinished"
@@ -119,15 +120,16 @@ def unfinished(
     from, nothing stays.
 
     Args:
-        checkpoints: path or URL of the place where it is kept; None: beside `out`.
+        checkpoints: path or URL of the place where it is kept; None: in `scratch`, or beside `out`.
         scratch: see `jobs.scratch.scratch_for`.
 
     Raises:
         ConfigError: something else is there, another fit is at it, or it cannot be written to.
     """
-    kept = Store(checkpoints or f"{out.rstrip('/')}{SUFFIX}")
+    kept = Store(checkpoints or _place(out, scratch))
     noted(kept, JOB, Begun, (SCRATCH,), "unfinished fit")
-    with made_for(kept), _working_folder(kept, out, scratch) as work:
+    working = scratch if checkpoints else None
+    with made_for(kept), _working_folder(kept, out, working) as work:
         with held(kept, console):
             fit = Unfinished(kept, work, noted(kept, JOB, Begun, (SCRATCH,), "unfinished fit"))
             try:
@@ -151,6 +153,15 @@ def _is_begun(kept: Store) -> bool:
 
 def _tell(kept: Store, console: Console) -> None:
     console.say(f"what was made is at {shown(kept.url)}; the same command goes on with it")
+
+
+def _place(out: str, scratch: str | None) -> str:
+    if scratch is None:
+        return f"{out.rstrip('/')}{SUFFIX}"
+    check_scratch(scratch)
+    # Several bundles of one name may be in the making there.
+    whose = hashlib.sha256(absolute(out).encode()).hexdigest()[:8]
+    return f"{scratch.rstrip('/')}/{PurePosixPath(out).name}-{whose}{SUFFIX}"
 
 
 @contextmanager

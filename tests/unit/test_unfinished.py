@@ -109,6 +109,27 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert names(place) == {"letter.txt"}
 
 
+def test_it_is_kept_in_the_scratch_folder_where_there_is_one(tmp_path: Path) -> None:
+    """Which all nodes see, as they need not see the place of the bundle."""
+    shared = tmp_path / "shared"
+    for place in ("a", "b"):
+        out = str(tmp_path / place / "bundle")
+        with unfinished(out, QUIET, scratch=str(shared)) as fit:
+            fit.claim(FIT, overwrite=False)
+            assert fit.kept.url == fit.work.url
+            (kept,) = names(shared)
+            assert kept.startswith("bundle-")
+            assert kept.endswith(SUFFIX)
+            with unfinished(str(tmp_path / "c" / "bundle"), QUIET, scratch=str(shared)):
+                assert len(names(shared)) == 2
+    assert names(tmp_path) == set()
+    with (
+        pytest.raises(ConfigError, match="is a URL, but"),
+        unfinished("bundle", QUIET, scratch="s3://b/x"),
+    ):
+        pass
+
+
 def test_folders_are_kept_in_a_bucket_and_restored_in_another_place(
     object_store: ObjectStore, tmp_path: Path
 ) -> None:
