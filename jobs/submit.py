@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
-import time
+import signal
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -74,8 +76,8 @@ def run(entrypoint: Entrypoint, address: str, console: Console, follow: bool) ->
         return 0
     console.say(f"job {name} is at {shown}")
     try:
-        with _reaching(shown):
-            details = _follow(client, name)
+        with _reaching(shown), interrupts() as is_interrupted:
+            details = follow_log(client, name, is_interrupted)
     except KeyboardInterrupt:
         console.say(
             f"job {name} goes on; look again with 'ray job logs --follow {name} --address "
@@ -94,8 +96,33 @@ def run(entrypoint: Entrypoint, address: str, console: Console, follow: bool) ->
     return code or 1
 
 
-def _follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
-    """Tell a job's log until it ends, however often the connection to it does."""
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Within the block Ctrl-C sets an event before it raises, for it may come out as another error.
+
+    A connection that it breaks off may fail as it is closed, and that error hides the interrupt.
+    """
+    is_interrupted = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        is_interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield is_interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def follow_log(
+    client: "JobSubmissionClient", name: str, is_interrupted: threading.Event
+) -> "JobDetails":
+    """Tell a job's log until it ends, however often the connection to it does.
+
+    Raises:
+        KeyboardInterrupt: as soon as the event is set.
+    """
     from aiohttp import ClientError
 
     log = Log()
@@ -104,12 +131,14 @@ def _follow(client: "JobSubmissionClient", name: str) -> "JobDetails":
             asyncio.run(log.tell(client.tail_job_logs(name)))
         except (RuntimeError, ClientError):
             # Whether it is there at all is asked next.
-            time.sleep(_POLLED)
+            is_interrupted.wait(_POLLED)
+        if is_interrupted.is_set():
+            raise KeyboardInterrupt
         details = client.get_job_info(name)
         if details.status.is_terminal():
             log.end()
             return details
-        time.sleep(_POLLED)
+        is_interrupted.wait(_POLLED)
 
 
 @dataclass

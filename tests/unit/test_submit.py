@@ -1,18 +1,22 @@
 """What `tagloom submit` checks before anything is sent, and how it tells a job's log."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import pytest
 import typer
+from ray.job_submission import JobSubmissionClient
 from typer.core import TyperCommand, TyperGroup
 
 from engine.errors import ConfigError
 from jobs.__main__ import app
 from jobs.pins import installed, pinned, requirement_lines, variables
-from jobs.submit import Log
+from jobs.submit import Log, follow_log, interrupts
 from jobs.submit_command import check_job, check_places
 
 PROGRAM = typer.main.get_command(app)
@@ -163,3 +167,22 @@ def test_a_log_that_is_sent_again_is_told_once(capsys: pytest.CaptureFixture[str
     said = capsys.readouterr()
     assert said.out == '{"rows": 1}\n'
     assert said.err == "Running\nwarning\n{not JSON\nlast\n"
+
+
+def test_an_interrupt_that_comes_out_as_another_error_is_not_forgotten() -> None:
+    class Breaking:
+        async def tail_job_logs(self, name: str) -> AsyncIterator[str]:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(60)
+                yield name
+            finally:
+                # As a connection may that is closed while it is broken off.
+                raise RuntimeError("closed")
+
+        def get_job_info(self, name: str) -> None:
+            raise AssertionError("it was to end")
+
+    with interrupts() as is_interrupted, pytest.raises(KeyboardInterrupt):
+        follow_log(cast(JobSubmissionClient, Breaking()), "x", is_interrupted)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
