@@ -6,7 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+PATIENCE = 30
+"""Seconds for what a page is asked, at the very latest, on a machine that does much else."""
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -67,7 +72,7 @@ class Offline:
             offline=True,
         )
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -26,6 +26,7 @@ from jobs.sink import Receipt
 from jobs.source import take_inventory
 from jobs.store import Store
 from tests.clusters import canonical, parts
+from tests.conftest import Tagloom
 from tests.gates import PATIENCE, ROWS, Gate
 
 
@@ -54,16 +55,21 @@ def _check_output(output: Path) -> None:
 def _annotate(source: Path, bundle: Path, output: Path) -> list[str]:
     options = {"--input": source, "--bundle": bundle, "--output": output}
     words = [str(word) for pair in options.items() for word in pair]
-    return [sys.executable, "-m", "jobs", "annotate", *words, "--workers", "2"]
+    return ["annotate", *words, "--workers", "2"]
 
 
 def test_a_killed_job_goes_on_and_ends_with_every_row_once(
-    gate: Gate, gated_rows: Path, undisturbed: bytes, bundle_folder: Path, tmp_path: Path
+    gate: Gate,
+    gated_rows: Path,
+    undisturbed: bytes,
+    bundle_folder: Path,
+    tmp_path: Path,
+    tagloom: Tagloom,
 ) -> None:
     output = tmp_path / "out"
     command = _annotate(gated_rows, bundle_folder, output)
     job = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "jobs", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -91,11 +97,11 @@ def test_a_killed_job_goes_on_and_ends_with_every_row_once(
     (output / ".draft-1-part-00000-00000.parquet").write_bytes(b"half a part")
 
     gate.open.set()
-    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert run.returncode == 0, run.stderr
-    assert f"going on: {len(before)} of" in run.stderr
+    run = tagloom(*command)
+    assert run.code == 0, run.err
+    assert f"going on: {len(before)} of" in run.err
     assert {part: part.stat().st_mtime_ns for part in before} == before
-    assert json.loads(run.stdout) == json.loads((output / "manifest.json").read_text())
+    assert json.loads(run.out) == json.loads((output / "manifest.json").read_text())
     _check_output(output)
     assert canonical(output) == undisturbed
 

@@ -1,6 +1,7 @@
 """The gallery page in a real Chromium without a network."""
 
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from engine.gallery import (
     GalleryTag,
     render_gallery,
 )
-from tests.browsing import CONTRAST, Offline, chromium
+from tests.browsing import CONTRAST, PATIENCE, Offline, chromium
 
 NASTY = (
     "<script>window.hacked=1</script>",
@@ -93,8 +94,14 @@ def slide(page: Page, per_cent: int) -> None:
     page.get_by_label("Threshold").fill(str(per_cent))
 
 
-def card_ids(page: Page) -> list[str | None]:
-    return [card.get_attribute("data-id") for card in page.locator(".card:visible").all()]
+def check_cards(page: Page, expected: list[str]) -> None:
+    """See that the page shows these cards, in time."""
+    deadline = time.monotonic() + PATIENCE
+    found: list[str] = []
+    while found != expected and time.monotonic() < deadline:
+        cards = page.locator(".card:visible")
+        found = cards.evaluate_all("cards => cards.map(card => card.dataset.id)")
+    assert found == expected
 
 
 def test_shows_pictures_tags_scores_and_counts(open_page: Opener) -> None:
@@ -146,26 +153,21 @@ def test_search_and_filters_choose_cards(open_page: Opener) -> None:
     page = open_page()
     search = page.get_by_label("Search by tag")
     search.fill(" SE")
-    expect(page.locator(".card:visible")).to_have_count(1)
-    assert card_ids(page) == ["sea-10"]
+    check_cards(page, ["sea-10"])
     expect(page.locator("#section-2")).to_be_hidden()
     search.fill("sky")
     expect(page.locator(".chip.hit")).to_have_text("sky")
     search.fill("nothing like it")
     expect(page.get_by_text("No picture matches")).to_be_visible()
     page.get_by_role("button", name="Clear the filters").click()
-    assert card_ids(page) == ["sea-10", "cut-2", "hill-9", "photo-1"]
+    check_cards(page, ["sea-10", "cut-2", "hill-9", "photo-1"])
     page.get_by_text("With mistakes", exact=True).click()
-    expect(page.locator(".card:visible")).to_have_count(1)
-    assert card_ids(page) == ["sea-10"]
+    check_cards(page, ["sea-10"])
     page.get_by_text("Failed", exact=True).last.click()
-    expect(page.locator("[data-id=cut-2]")).to_be_visible()
-    assert card_ids(page) == ["cut-2"]
+    check_cards(page, ["cut-2"])
     page.get_by_text("All", exact=True).first.click()
     page.get_by_role("combobox", name="Section").select_option("Photos")
-    # Not their number: there was one before, too.
-    expect(page.locator("[data-id=photo-1]")).to_be_visible()
-    assert card_ids(page) == ["photo-1"]
+    check_cards(page, ["photo-1"])
 
 
 def test_sorts(open_page: Opener) -> None:
@@ -178,7 +180,7 @@ def test_sorts(open_page: Opener) -> None:
         "Most right": ["sea-10", "hill-9", "sea-9", "cut-2"],
     }.items():
         page.get_by_label("Sort").select_option(order)
-        assert card_ids(page) == ids
+        check_cards(page, ids)
 
 
 def test_broken_pictures_say_why(open_page: Opener) -> None:
