@@ -101,8 +101,12 @@ def interrupts() -> Iterator[threading.Event]:
     """Within the block Ctrl-C sets an event before it raises, for it may come out as another error.
 
     A connection that it breaks off may fail as it is closed, and that error hides the interrupt.
+    Who started the program may have it ignore Ctrl-C; then it does.
     """
     is_interrupted = threading.Event()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield is_interrupted
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         is_interrupted.set()

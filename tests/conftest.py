@@ -1,6 +1,7 @@
 """What tests share: a small tagged corpus that is drawn, decoded and embedded once a session."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,6 +47,14 @@ PICTURES = 280
 def pictures() -> list[SamplePicture]:
     """Drawn pictures with their true tags."""
     return [draw_picture(index, seed=3) for index in range(PICTURES)]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """This process and those it starts heed Ctrl-C; a shell may have started it to ignore that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

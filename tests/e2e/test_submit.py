@@ -83,7 +83,11 @@ def test_a_jobs_exit_code_is_that_of_submit(two_nodes: Cluster, tmp_path: Path) 
 
 
 def test_following_ends_alone_and_a_stopped_job_is_told(
-    two_nodes: Cluster, gate: Gate, gate_server: tuple[Gate, str], tmp_path: Path
+    two_nodes: Cluster,
+    gate: Gate,
+    gate_server: tuple[Gate, str],
+    tmp_path: Path,
+    interruptible: None,
 ) -> None:
     jobs = {}
     for name in ("left", "stopped"):

@@ -169,7 +169,7 @@ def test_a_log_that_is_sent_again_is_told_once(capsys: pytest.CaptureFixture[str
     assert said.err == "Running\nwarning\n{not JSON\nlast\n"
 
 
-def test_an_interrupt_that_comes_out_as_another_error_is_not_forgotten() -> None:
+def test_an_interrupt_that_comes_out_as_another_error_is_not_forgotten(interruptible: None) -> None:
     class Breaking:
         async def tail_job_logs(self, name: str) -> AsyncIterator[str]:
             try:
@@ -186,3 +186,10 @@ def test_an_interrupt_that_comes_out_as_another_error_is_not_forgotten() -> None
     with interrupts() as is_interrupted, pytest.raises(KeyboardInterrupt):
         follow_log(cast(JobSubmissionClient, Breaking()), "x", is_interrupted)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_is_to_be_ignored_is(interruptible: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interrupts() as is_interrupted:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not is_interrupted.wait(0.1)
