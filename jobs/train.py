@@ -67,8 +67,7 @@ class TrainedFit:
         if (folder / _NOTES).exists():
             return _fitted(recipe, folder)
         folder.mkdir(exist_ok=True)
-        for left in (path for path in folder.iterdir() if path.name != _RUN):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        _keep_only(folder, _RUN)
         keep = partial(self.begun.keep, name, (_RUN,))
         if isinstance(recipe, Divisible) and self.settings.workers is None:
             fitted = fit_in_parts(recipe, corpus, vocabulary, folder, self.settings, self.say)
@@ -77,10 +76,20 @@ class TrainedFit:
             fitted = fit_on_workers(
                 recipe, corpus, vocabulary, folder, self.settings, self.say, keep
             )
-        for left in (path for path in folder.iterdir() if path.name not in (_FITTED, _NOTES)):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        _keep_only(folder, _FITTED, _NOTES)
         self.begun.keep(name, (_FITTED, _NOTES))
         return fitted
+
+
+def _keep_only(folder: Path, *names: str) -> None:
+    """Remove all else that is in a folder."""
+    for path in folder.iterdir():
+        if path.name in names:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _training_digest(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> str:

@@ -2,18 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 
 from engine.bundle import load_bundle
 from tests.conftest import Tagloom
 from tests.gates import PATIENCE
+from tests.victims import victim
 
 EPOCHS = 5
 NETWORK = (
@@ -28,26 +25,13 @@ SETTINGS = (
 
 def kill_while_it_learns(command: list[str], place: Path) -> None:
     """Run a fit until two epochs are done, and kill it with all that it started."""
-    job = subprocess.Popen(
-        [sys.executable, "-m", "jobs", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    group: list[psutil.Process] = []
-    try:
+    with victim(command) as job:
         deadline = time.monotonic() + PATIENCE
         while not list(place.glob("training-*/run/epoch-000002")):
             assert time.monotonic() < deadline
-            assert job.poll() is None, job.communicate()
+            assert job.process.poll() is None, job.process.communicate()
             time.sleep(0.02)
-        group = psutil.Process(job.pid).children(recursive=True)
-    finally:
-        for process in (job, *group):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        job.communicate()
+        job.look()
 
 
 def test_a_killed_fit_goes_on_from_its_last_epoch_and_its_bundle_tags(

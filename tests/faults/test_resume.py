@@ -3,12 +3,10 @@
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -28,6 +26,7 @@ from jobs.store import Store
 from tests.clusters import canonical, parts
 from tests.conftest import Tagloom
 from tests.gates import PATIENCE, ROWS, Gate
+from tests.victims import victim
 
 
 def _until(happened: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
@@ -68,29 +67,16 @@ def test_a_killed_job_goes_on_and_ends_with_every_row_once(
 ) -> None:
     output = tmp_path / "out"
     command = _annotate(gated_rows, bundle_folder, output)
-    job = subprocess.Popen(
-        [sys.executable, "-m", "jobs", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    group = []
-    try:
-        _until(lambda: parts(output) and gate.asked.is_set(), job)
-        group = psutil.Process(job.pid).children(recursive=True)
+    with victim(command) as job:
+        _until(lambda: parts(output) and gate.asked.is_set(), job.process)
+        group = job.look()
         # Ray's own agents need a minute to notice, and are of no matter to anyone.
         agents = [one for one in group if "Agent" in " ".join(one.cmdline())]
-        job.kill()
+        job.process.kill()
         # What it started ends by itself.
         started = [one for one in group if one not in agents]
         _, alive = psutil.wait_procs(started, timeout=PATIENCE)
         assert not alive
-    finally:
-        for process in (job, *group):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        job.communicate()
     before = {part: part.stat().st_mtime_ns for part in parts(output)}
     assert before
     assert not (output / "manifest.json").exists()
