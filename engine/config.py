@@ -190,6 +190,11 @@ class FitConfig(Settings):
         return self
 
     @property
+    def wants_pixels(self) -> bool:
+        """Whether some annotator learns from pixels."""
+        return any(recipe.wants_pixels for recipe in self.annotators.values())
+
+    @property
     def ensemble_settings(self) -> EnsembleSettings:
         """What of all this the ensemble is learned by."""
         return EnsembleSettings(

@@ -40,7 +40,7 @@ def embedding_plan(
     keeps = [schema.EMBEDDING]
     if thumbnails:
         keeps.append(schema.THUMBNAIL)
-    if any(recipe.wants_pixels for recipe in config.annotators.values()):
+    if config.wants_pixels:
         keeps.append(schema.PIXELS)
     source = ColumnSource(config.embed.backbone, geometry, folder)
     for name in wanted_columns(config):

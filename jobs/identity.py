@@ -21,7 +21,7 @@ def embedding_identity(config: FitConfig) -> list[object]:
     # What decides how pictures are annotated later, not what is learned from them.
     looks = {**settled, "embed": {**settled["embed"], "accuracy": None, "pixels": None}}
     state = engine_state("embed", "image", "geometry", "features", "feature_stages")
-    return [looks, list(wanted_columns(config)), state]
+    return [looks, list(wanted_columns(config)), config.wants_pixels, state]
 
 
 def engine_state(*modules: str) -> str:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from engine.config import VocabularyConfig
 from engine.corpus import BLOCK, Corpus
-from engine.tensors import Tensors
+from engine.tensors import Pixels, Tensors
 from engine.vocab import Vocabulary
 from engine.vocabulary_rules import VocabularyRules
 
 _EMBEDDINGS = "embeddings.npy"
 _PICTURES = "pictures.json"
 _COLUMN = "column-{}.npy"
+_PIXELS = "pixels.npy"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Pictures:
         levels: widths of the levels that an embedding consists of.
         social_tags: what users called each picture; None where nothing of the kind is known.
         columns: as in `Corpus`.
+        pixels: for methods that learn from them; None: kept for none.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +40,7 @@ class Pictures:
     levels: tuple[int, ...]
     social_tags: tuple[tuple[str, ...], ...] | None = None
     columns: Mapping[str, Tensors] = field(default_factory=dict)
+    pixels: Pixels | None = None
 
     @classmethod
     def of(cls, corpus: Corpus, vocabulary: Vocabulary) -> "Pictures":
@@ -50,6 +53,7 @@ class Pictures:
             corpus.levels,
             corpus.social_tags,
             corpus.columns,
+            corpus.pixels,
         )
 
     def __len__(self) -> int:
@@ -77,6 +81,7 @@ class Pictures:
             labels_MV[kept],
             self.levels,
             None if social is None else tuple(social[row] for row in rows),
+            pixels=None if self.pixels is None else self.pixels.subset(rows),
             places_NV=vocabulary.encode_places(tags)[kept],
             columns={name: column.subset(rows) for name, column in self.columns.items()},
         )
@@ -103,12 +108,15 @@ class Pictures:
         np.save(folder / _EMBEDDINGS, self.embeddings_ND)
         for place, column in enumerate(self.columns.values()):
             _save_rows(folder / _COLUMN.format(place), column)
+        if self.pixels is not None:
+            _save_rows(folder / _PIXELS, self.pixels)
         content = {
             "ids": self.ids,
             "tags": self.tags,
             "levels": self.levels,
             "social_tags": self.social_tags,
             "columns": list(self.columns),
+            "pixels_of": None if self.pixels is None else self.pixels.backbone,
         }
         draft = folder / f".{_PICTURES}.{os.getpid()}"
         draft.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -121,9 +129,16 @@ class Pictures:
 
     @classmethod
     def load(cls, folder: Path) -> "Pictures":
-        """Read what `save` wrote; the embeddings are mapped, not read."""
+        """Read what `save` wrote; the arrays are mapped, not read."""
         content = json.loads((folder / _PICTURES).read_text(encoding="utf-8"))
         social = content["social_tags"]
+        rows_N = np.arange(len(content["ids"]))
+
+        def mapped(name: str) -> NDArray[np.generic]:
+            values: NDArray[np.generic] = np.load(folder / name, mmap_mode="r")
+            return values
+
+        network = content["pixels_of"]
         return cls(
             tuple(content["ids"]),
             np.load(folder / _EMBEDDINGS, mmap_mode="r"),
@@ -131,12 +146,10 @@ class Pictures:
             tuple(content["levels"]),
             None if social is None else tuple(map(tuple, social)),
             {
-                name: Tensors(
-                    np.load(folder / _COLUMN.format(place), mmap_mode="r"),
-                    np.arange(len(content["ids"])),
-                )
+                name: Tensors(mapped(_COLUMN.format(place)), rows_N)
                 for place, name in enumerate(content["columns"])
             },
+            None if network is None else Pixels(mapped(_PIXELS), rows_N, network),
         )
 
 

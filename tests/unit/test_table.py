@@ -14,6 +14,7 @@ from scipy import sparse
 import jobs
 from engine import schema
 from engine.annotators import REGISTRY
+from engine.annotators.cnn_r import CnnRRecipe
 from engine.annotators.linear import LinearRecipe
 from engine.annotators.mbrm import MbrmRecipe
 from engine.annotators.prior import PriorRecipe
@@ -35,11 +36,12 @@ from engine.table.config import CorpusConfig, TableConfig, TagCount, load_table
 from engine.table.measure import Said, Trial, given_among, measure, said_of
 from engine.table.pictures import Pictures
 from engine.table.report import Cell, CorpusNote, Line, Spread, TableReport, markdown
+from engine.tensors import Pixels
 from engine.vocab import Vocabulary
 from engine.vocabulary_rules import VocabularyRules
 from jobs.chart import draw_chart, draw_curves
 from jobs.console import Console
-from jobs.identity import engine_state
+from jobs.identity import embedding_identity, engine_state
 from jobs.table import show, table_path
 from jobs.table_corpora import parse_places
 from jobs.trials import Outcome, Task
@@ -553,6 +555,29 @@ def test_pictures_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     assert (wider.tags[-1], wider.counts[-1], more.labels_NV.shape[1]) == ("owl", 0, len(wider))
     with pytest.raises(CorpusError, match="at least two are needed"):
         loaded.corpus(np.array([79]), VocabularyConfig())
+
+
+def test_pixels_come_back_from_disk_and_are_learned_from(tmp_path: Path) -> None:
+    pictures = drawn_pictures()
+    squares = np.random.default_rng(0).integers(0, 256, (len(pictures), 8, 8, 3), dtype=np.uint8)
+    pixels = Pixels(squares[::-1], np.arange(len(pictures))[::-1], "random")
+    replace(pictures, pixels=pixels).save(tmp_path)
+    loaded = Pictures.load(tmp_path).pixels
+    assert loaded is not None
+    assert loaded.backbone == "random"
+    np.testing.assert_array_equal(loaded.take(np.arange(len(loaded))), squares)
+    corpus, _ = Pictures.load(tmp_path).corpus(np.array([3, 1]), VocabularyConfig())
+    assert corpus.pixels is not None
+    np.testing.assert_array_equal(corpus.pixels.take(np.arange(2)), squares[[3, 1]])
+
+
+def test_pictures_are_embedded_anew_where_pixels_are_wanted() -> None:
+    """A run that kept none cannot be gone on with by a method that learns from them."""
+    head, whole = (
+        FitConfig(annotators={"one": CnnRRecipe(train=part)}, lift=0) for part in ("head", "all")
+    )
+    assert embedding_identity(head) != embedding_identity(whole)
+    assert embedding_identity(head) == embedding_identity(FitConfig())
 
 
 def test_a_run_is_known_by_all_that_decides_it() -> None:
