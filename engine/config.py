@@ -1,6 +1,5 @@
 """The configuration of a fit: one TOML file and `--set` overrides, frozen and checked at once."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,6 +27,7 @@ from engine.index import parse_memory
 from engine.overrides import override_setting
 from engine.recipe import Recipe
 from engine.settings import Settings
+from engine.toml_files import read_toml, refusal, toml_value
 from engine.vocabulary_rules import VocabularyRules
 
 
@@ -299,40 +299,3 @@ def with_rules(config: FitConfig, path: Path) -> FitConfig:
     except ValidationError as error:
         raise refusal(path, error) from error
     return config.model_copy(update={"vocabulary": vocabulary})
-
-
-def read_toml(path: Path) -> dict[str, object]:
-    """The content of a TOML file.
-
-    Raises:
-        ConfigError: it cannot be read, or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML ({error})") from error
-
-
-_OURS = "Value error, "
-"""What pydantic writes before a message of this project."""
-
-
-def refusal(path: Path | None, error: ValidationError) -> ConfigError:
-    """What is wrong with a configuration, by the names of its keys."""
-    problems = "; ".join(
-        ": ".join(
-            (*filter(None, [".".join(map(str, item["loc"]))]), item["msg"].removeprefix(_OURS))
-        )
-        for item in error.errors()
-    )
-    return ConfigError(f"{path or 'configuration'}: {problems}")
-
-
-def toml_value(text: str) -> object:
-    """A value as TOML has it, or the text itself where it is none."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

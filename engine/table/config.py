@@ -14,10 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-from engine.config import FitConfig, read_toml, refusal, toml_value
+from engine.config import FitConfig
 from engine.errors import ConfigError
 from engine.numerics.metric_registry import CURVES, METRICS
 from engine.overrides import override_setting
+from engine.toml_files import read_toml, refusal, toml_value
 
 CORPUS_NAME = r"^[a-z0-9][a-z0-9-]*$"
 CorpusName = Annotated[str, Field(pattern=CORPUS_NAME)]
