@@ -1,10 +1,8 @@
 """Nearest neighbours by inner product: FAISS, beside an exact oracle in plain NumPy."""
 
 from engine.index.build import (
-    ArrayVectors,
     RunShards,
     ShardWork,
-    Vectors,
     build_index,
     build_shard,
     entry_after_change,
@@ -25,6 +23,7 @@ from engine.index.faiss_index import FaissIndex, to_best_device
 from engine.index.shard_files import load_index, load_map, load_shard, save_index
 from engine.index.sharded import LocalShards, ShardedIndex, ShardMap, Shards
 from engine.index.shortlist import Shortlist
+from engine.index.vectors import ArrayVectors, Vectors
 
 __all__ = [
     "EXACT_UP_TO",

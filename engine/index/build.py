@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import faiss
 import numpy as np
@@ -28,6 +27,7 @@ from engine.index.faiss_index import (
 )
 from engine.index.lists import all_entries, fill_flat, fill_lists
 from engine.index.tuning import QUERIES, Measurable, Sample, recall_at, tune, without_self
+from engine.index.vectors import Vectors
 
 BLOCK = 4096
 """Vectors that are looked at together; shards begin at multiples of it."""
@@ -40,45 +40,6 @@ CODE_SAMPLES = 64
 
 RECALL_AT = (1, 10, 100)
 """The k's of which recall is noted."""
-
-
-class Vectors(Protocol):
-    """The vectors that an index is built of, given out block by block."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    def block(self, start: int, stop: int) -> NDArray[np.float32]:
-        """The vectors of rows [start, stop)."""
-        ...
-
-    def take(self, rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors of some rows, in their order."""
-        ...
-
-
-@dataclass(frozen=True)
-class ArrayVectors:
-    """Vectors that lie in an array, which may be memory-mapped."""
-
-    vectors_NL: NDArray[np.float32]
-
-    @property
-    def count(self) -> int:
-        return len(self.vectors_NL)
-
-    @property
-    def width(self) -> int:
-        return int(self.vectors_NL.shape[1])
-
-    def block(self, start: int, stop: int) -> NDArray[np.float32]:
-        return np.ascontiguousarray(self.vectors_NL[start:stop], dtype=np.float32)
-
-    def take(self, rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.ascontiguousarray(self.vectors_NL[rows_M], dtype=np.float32)
 
 
 @dataclass(frozen=True)

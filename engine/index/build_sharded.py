@@ -17,7 +17,6 @@ from engine.index.build import (
     Bounds,
     RunShards,
     ShardWork,
-    Vectors,
     drawn,
     entry_of,
     in_turn,
@@ -31,6 +30,7 @@ from engine.index.faiss_index import FaissIndex, padded, refined_by
 from engine.index.lists import flat_codes
 from engine.index.sharded import LocalShards, ShardedIndex, ShardMap
 from engine.index.tuning import QUERIES, Sample, tune, without_self
+from engine.index.vectors import Vectors
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,16 @@ from engine.annotators.cca_knn import CcaKnnRecipe
 from engine.corpus import Corpus
 from engine.fitting import Material, score_corpus
 from engine.group import Solo
-from engine.index import ArrayVectors, IndexWish, build, build_index, build_shard, choice
-from engine.index.build import Bounds, Found, ShardWork, Vectors, shard_bounds
+from engine.index import (
+    ArrayVectors,
+    IndexWish,
+    Vectors,
+    build,
+    build_index,
+    build_shard,
+    choice,
+)
+from engine.index.build import Bounds, Found, ShardWork, shard_bounds
 from engine.index.choice import choose_plan
 from engine.indexing import ProjectedCorpus
 from jobs import index as index_job
