@@ -26,6 +26,9 @@ _VARIANCES = (0.5, 0.05)
 
 _LEAST_VARIANCE = 1e-6
 
+TAUGHT = 5
+"""Pictures with a tag that scores must have been learned from for a map of its own."""
+
 _BLOCK = 8_000_000
 """(Picture, tag) pairs that are looked at together: bounds the memory."""
 
@@ -47,7 +50,11 @@ class Calibration:
 
     @classmethod
     def learn(
-        cls, scores_NV: NDArray[np.float32], labels_NV: sparse.csr_matrix, scope: Scope = "all"
+        cls,
+        scores_NV: NDArray[np.float32],
+        labels_NV: sparse.csr_matrix,
+        scope: Scope = "all",
+        taught_V: NDArray[np.floating] | None = None,
     ) -> "Calibration":
         """Fit to scores in [0, 1] and binary labels, by maximum likelihood for all tags.
 
@@ -56,7 +63,13 @@ class Calibration:
         certain; shift c and tilt d are drawn from normal distributions around 0, whose variances
         are learned from all the tags together (empirical Bayes: Laplace's approximation in an EM).
         So a tag that is rare, or like the others, keeps the map for all tags, and a frequent one
-        that is not like them leaves it. How far, the corpus decides: no pseudo-count is chosen.
+        that is not like them leaves it. How far, the corpus decides.
+
+        Args:
+            taught_V: pictures with each tag among those that the scores were learned from. A tag
+                with fewer than `TAUGHT` keeps the map for all: its scores rise as a whole when the
+                annotator is learned again with the held-out ones, and a map of its own, which had
+                to make up for their lack, would then call for it everywhere. None: enough of all.
         """
         # Here, not above: the import takes a second that a fitted bundle need not pay.
         from sklearn.linear_model import LogisticRegression
@@ -71,9 +84,13 @@ class Calibration:
             slope, intercept = _LEAST_SLOPE, float(logit(truth.mean()))
         if scope == "all":
             return cls(slope, intercept)
-        found = tag_maps(scores_NV, labels_NV, slope, intercept)
-        slopes_V = np.maximum(slope * found.factor_V, _LEAST_SLOPE)
-        intercepts_V = intercept * found.factor_V + found.shift_V
+        tags = scores_NV.shape[1]
+        slopes_V, intercepts_V = np.full(tags, slope), np.full(tags, intercept)
+        own_W = np.arange(tags) if taught_V is None else np.flatnonzero(taught_V >= TAUGHT)
+        if len(own_W):
+            found = tag_maps(scores_NV[:, own_W], labels_NV[:, own_W], slope, intercept)
+            slopes_V[own_W] = np.maximum(slope * found.factor_V, _LEAST_SLOPE)
+            intercepts_V[own_W] = intercept * found.factor_V + found.shift_V
         return cls(slope, intercept, tuple(slopes_V.tolist()), tuple(intercepts_V.tolist()))
 
     def __call__(self, scores_BV: NDArray[np.float32]) -> NDArray[np.float32]:

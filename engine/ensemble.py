@@ -120,6 +120,7 @@ class Ensemble:
         settings: EnsembleSettings,
         optional: Collection[str] = (),
         frequency_V: NDArray[np.float64] | None = None,
+        taught_V: NDArray[np.floating] | None = None,
     ) -> "Ensemble":
         """Learn from held-out pictures that no annotator has seen.
 
@@ -128,6 +129,8 @@ class Ensemble:
             optional: the annotators that may abstain, though not all of them. What is learned for
                 pictures of which they say nothing is what would be learned without them.
             frequency_V: share of pictures that carry each tag; None: of the held-out ones.
+            taught_V: pictures with each tag that the annotators learned from, see
+                `Calibration.learn`; None: enough.
         """
         fusion = Fusion.learn(
             scores,
@@ -138,6 +141,7 @@ class Ensemble:
             settings.scope,
             settings.balance,
             frequency_V,
+            taught_V,
         )
         uninformed_NV = fusion({name: s for name, s in scores.items() if name not in optional})
         cut = Cut.learn(uninformed_NV, labels_NV)

@@ -104,6 +104,7 @@ class Fusion:
         scope: Scope = "all",
         balance: int = 0,
         frequency_V: NDArray[np.float64] | None = None,
+        taught_V: NDArray[np.floating] | None = None,
     ) -> "Fusion":
         """Fit on held-out scores [N, V], one array an annotator.
 
@@ -117,11 +118,14 @@ class Fusion:
             balance: pictures that words are balanced for, see `engine.numerics.word_balance`; 0:
                 they are not.
             frequency_V: share of pictures that carry each tag; None: of the held-out ones.
+            taught_V: pictures with each tag that the annotators learned from; None: enough.
         """
         calibrations, calibrated = {}, {}
         for name, scores_NV in scores.items():
             rows_M = np.flatnonzero(speaking(scores_NV))
-            calibrations[name] = Calibration.learn(scores_NV[rows_M], labels_NV[rows_M], scope)
+            calibrations[name] = Calibration.learn(
+                scores_NV[rows_M], labels_NV[rows_M], scope, taught_V
+            )
             calibrated[name] = calibrations[name](scores_NV)
         always = {name: s for name, s in scores.items() if name not in optional}
         weights, course = _learned({name: calibrated[name] for name in always}, labels_NV, seed)

@@ -114,8 +114,9 @@ def fit_members(
     say(f"blending on {len(validation):,} validation pictures")
     optional = {name for name, one in fitted.items() if one.may_abstain}
     frequency_V = vocabulary.frequencies_V / len(corpus)
+    taught_V = np.asarray(training.labels_NV.sum(axis=0), dtype=np.float64).ravel()
     ensemble = Ensemble.learn(
-        held_out.scores, validation.labels_NV, settings, optional, frequency_V
+        held_out.scores, validation.labels_NV, settings, optional, frequency_V, taught_V
     )
     if config.refit:
         for name, recipe in config.annotators.items():

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from engine.calibration import Calibration, tag_maps
+from engine.calibration import TAUGHT, Calibration, tag_maps
 from engine.numerics.metrics import calibration_error
 
 Scores = NDArray[np.float32]
@@ -94,6 +94,27 @@ def test_pictures_that_were_not_seen_are_calibrated_tag_by_tag() -> None:
     for tag in (0, 7):
         order_N = np.argsort(raw_NV[:, tag], kind="stable")
         assert (np.diff(learned["tags"](raw_NV)[order_N, tag]) >= 0).all()
+
+
+def test_a_tag_that_few_pictures_taught_keeps_the_map_for_all() -> None:
+    """Its held-out scores are all too low; learned again with those pictures they no longer are."""
+    rng = np.random.default_rng(0)
+    truth_NV = rng.random((400, 4)) < 0.1
+    odds_NV = np.where(truth_NV, 1.0, -3.0) + rng.standard_normal((400, 4))
+    low_NV = odds_NV - [0.0, 0.0, 0.0, 9.0]
+    labels_NV = sparse.csr_matrix(truth_NV.astype(np.float32))
+    held_out_NV = expit(low_NV).astype(np.float32)
+    again_NV = expit(odds_NV).astype(np.float32)
+    taught_V = np.array([100.0, 100.0, TAUGHT, TAUGHT - 1])
+    plain = Calibration.learn(held_out_NV, labels_NV, "tags")(again_NV)
+    careful = Calibration.learn(held_out_NV, labels_NV, "tags", taught_V)
+    assert plain[:, 3].mean() > 0.5
+    assert careful(again_NV)[:, 3].mean() < 0.2
+    assert careful.slopes is not None
+    assert careful.slopes[3] == careful.slope
+    assert careful.slopes[2] != careful.slope
+    nobody = Calibration.learn(held_out_NV, labels_NV, "tags", np.zeros(4))
+    assert nobody.slopes == (nobody.slope,) * 4
 
 
 def test_blocks_of_tags_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
