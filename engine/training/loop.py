@@ -176,7 +176,7 @@ class _Run:
             factor = settings.factor(step, self.places.pictures, self.state.figures)
             for group in self.state.optimiser.param_groups:
                 group["lr"] = group["full_rate"] * factor
-            with _drawn_from(settings.seed, number, step, self.group.rank):
+            with _drawn_from(self.device.place, settings.seed, number, step, self.group.rank):
                 losses = self._gradient(parallel, part, number)
             total += losses.detach().double()
             self._step(part, losses, number, step, checkpoints)
@@ -270,11 +270,20 @@ def _optimiser(network: nn.Module, settings: Optimisation, rate: Rate) -> torch.
 
 
 @contextlib.contextmanager
-def _drawn_from(*numbers: int) -> Iterator[None]:
-    """What torch draws in the block depends on the numbers alone; outside nothing changes."""
+def _drawn_from(place: torch.device, *numbers: int) -> Iterator[None]:
+    """What torch draws in the block, on the CPU and at `place`, depends on the numbers alone.
+
+    Outside nothing changes.
+    """
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    gpus = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        # Not torch.manual_seed: without a GPU it looks for one at each call, and keeps the call
+        # with its stack for when one comes; over the steps of a training that adds up.
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield
 
 
